@@ -1,0 +1,249 @@
+// `distillock demo`: owner and data owner on one machine with the bundled teacher, start to finish, both with and without a
+// licence. Zone: owner and edge. Everything it says was measured in this run.
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Config, createConfig } from '../../edge/config.js';
+import { readMetrics } from '../../edge/metrics.js';
+import { type PreparedData, prepareData } from '../../edge/prepare.js';
+import type { LockedTeacher } from '../../edge/teacher/locked-teacher.js';
+import { openStudent } from '../../edge/train/student.js';
+import { toHfConfig } from '../../model/checkpoint/hf-config.js';
+import { openCheckpoint } from '../../model/checkpoint/open.js';
+import type { DecoderConfig } from '../../model/config.js';
+import { writeFileAtomic } from '../../model/files.js';
+import { EnvironmentError } from '../../trusted/wire/errors.js';
+import type { Receipt } from '../../trusted/wire/receipt.js';
+import { type Comparison, compareStudents, evaluateStudent, frequencyOnlyKl } from '../experiment/compare.js';
+import { type LockedHere, licenseHere, lockHere, startUnlicensed } from '../experiment/on-one-machine.js';
+import type { DemoReport } from '../report/demo-schema.js';
+import { renderReport } from '../report/page.js';
+import { curvesOf } from '../report/report-data.js';
+import { formatNumber } from '../terminal.js';
+import type { Context } from '../verb.js';
+import { measureOverhead, overheadRows, peakRssMb } from './measures.js';
+import { demoPage, demoTables } from './present.js';
+import { tellStory } from './story.js';
+
+const assets = fileURLToPath(new URL('../../../../assets/', import.meta.url));
+const teacherFolder = join(assets, 'stories260k');
+const storyTokens = 80;
+
+export interface DemoOptions {
+  readonly out: string;
+  readonly seed: number;
+}
+
+/** A student of the teacher's width and vocabulary with one block less: enough to show what is learned, small enough to wait for. */
+function studentShape(teacher: DecoderConfig): DecoderConfig {
+  return { ...teacher, numHiddenLayers: teacher.numHiddenLayers - 1, initializerRange: 0.02 };
+}
+
+function demoConfig({ out, seed }: DemoOptions, bundle: string): Config {
+  return createConfig({
+    model_name_or_path: join(out, 'student-shape'),
+    teacher_model_name_or_path: bundle,
+    dataset: join(assets, 'text', 'train.txt'),
+    max_samples: 300,
+    eval_dataset: join(assets, 'text', 'valid.txt'),
+    output_dir: join(out, 'students'),
+    cache_dir: join(out, 'teacher-cache'),
+    enclave_state_dir: join(out, 'enclave'),
+    max_length: 256,
+    kd_ratio: 1,
+    loss_top_k: 32,
+    num_train_epochs: 3,
+    per_device_train_batch_size: 4,
+    learning_rate: 5e-3,
+    adam_beta2: 0.95,
+    eval_steps: 100,
+    save_steps: 1_000_000,
+    seed,
+  });
+}
+
+/** Replaces an earlier demo in `out`; writes report.json, report.html, the bundle and both students there. */
+export async function runDemo(options: DemoOptions, context: Context): Promise<DemoReport> {
+  const started = performance.now();
+  const { out } = options;
+  await clearEarlierDemo(out);
+  await mkdir(join(out, 'student-shape'), { recursive: true });
+  const checkpoint = await openCheckpoint(teacherFolder);
+  const say = (line: string): void => context.note(line);
+
+  say('1. The owner locks the teacher (stories260K, a real model of 260,032 weights).');
+  const locked = await lockHere(checkpoint, out, 'stories260k');
+  say(`   ${locked.bundleDir}: ${locked.bundleId.slice(0, 16)}…, ${locked.seconds.toFixed(2)} s`);
+  await writeFileAtomic(
+    join(out, 'student-shape', 'config.json'),
+    JSON.stringify(toHfConfig(studentShape(checkpoint.config)), null, 2),
+  );
+  await checkpoint.tensors.close();
+
+  const config = demoConfig(options, locked.bundleDir);
+  const data = await prepareData(config, locked.bundleDir);
+  say('2. The data owner starts two enclaves; the owner appraises the evidence of one and grants it a licence.');
+  const licensed = await startUnlicensed(locked, join(out, 'enclave'), (line) => say(`   ${line}`));
+  const refused = await startUnlicensed(locked, join(out, 'enclave-unlicensed'), () => {});
+  try {
+    return await withEnclaves({ options, config, data, locked, licensed, refused, started }, context);
+  } finally {
+    await licensed.close();
+    await refused.close();
+  }
+}
+
+const marker = '.distillock-demo';
+
+// Replaces what an earlier demo wrote, and nothing else: a folder with other content is refused.
+async function clearEarlierDemo(out: string): Promise<void> {
+  const found = await readdir(out).catch((): string[] => []);
+  if (found.length > 0 && !found.includes(marker))
+    throw new EnvironmentError('out-not-empty', `${out} is not empty and no earlier demo; choose another --out`, {
+      out,
+    });
+  await rm(out, { recursive: true, force: true });
+  await writeFileAtomic(join(out, marker), 'written by distillock demo; the next one replaces this folder\n');
+}
+
+interface Stage {
+  readonly options: DemoOptions;
+  readonly config: Config;
+  readonly data: PreparedData;
+  readonly locked: LockedHere;
+  readonly licensed: LockedTeacher;
+  readonly refused: LockedTeacher;
+  readonly started: number;
+}
+
+async function withEnclaves(stage: Stage, context: Context): Promise<DemoReport> {
+  const { options, config, data, locked, licensed, refused } = stage;
+  const say = (line: string): void => context.note(line);
+  const now = Math.floor(Date.now() / 1000);
+  const budgetTokens = data.train.report.targets + data.evaluation!.report.targets + overheadRows + storyTokens;
+  const grant = await licenseHere(locked, licensed, {
+    budgetTokens,
+    topK: config.loss_top_k,
+    precision: 'float16',
+    temperature: { min: 1, max: 1 },
+    notBefore: now - 60,
+    expires: now + 3600,
+  });
+  say(`   licence: ${formatNumber(budgetTokens)} tokens, top-${config.loss_top_k}, float16, one hour`);
+
+  const comparison = await compareArms(stage, context);
+  const session = { topK: config.loss_top_k, temperature: config.kd_temperature };
+  const story = await tellStory(licensed, data.tokenizer, session.topK, storyTokens);
+  say('5. What lock, enclave and release cost, measured against the unlocked graph.');
+  const overheadRatio = await measureOverhead(
+    teacherFolder,
+    join(options.out, 'unlocked'),
+    licensed,
+    data.train.examples,
+    session,
+  );
+  say(`   ${overheadRatio.toFixed(3)} × the time of the unlocked teacher`);
+
+  const teacherItself = await evaluateStudent(config, await openStudent(teacherFolder, 0), comparison.evaluation);
+  const status = await licensed.client.status();
+  const peak = peakRssMb([licensed.process, refused.process]);
+  const egressBytesAfterUnlock = licensed.client.egressBytesAfterUnlock;
+  const { receipt, jws } = await grant.destroy();
+  await writeFileAtomic(join(options.out, 'receipt.jws'), jws);
+  say(`6. The teacher is destroyed; the enclave signed a receipt: ${formatNumber(chargedIn(receipt))} tokens charged.`);
+
+  const { authorised, unauthorised } = comparison.arms;
+  const report: DemoReport = {
+    teacher: { nll: teacherItself.nll },
+    student: {
+      start: comparison.start,
+      authorised: authorised!.final,
+      unauthorised: unauthorised!.final,
+    },
+    frequencyOnly: { kl: frequencyOnlyKl(data.train, comparison.evaluation, licensed.bundle.config.vocabSize) },
+    overheadRatio,
+    budget: { granted: budgetTokens, charged: status.licence!.chargedTokens },
+    egressBytesAfterUnlock,
+    seconds: (performance.now() - stage.started) / 1000,
+    peakRssMb: peak,
+  };
+  await writeResults(stage, comparison, report, {
+    story,
+    refusal: comparison.refusal,
+    teacherKl: teacherItself.kl,
+    receipt,
+  });
+  context.print(demoTables(report, context.colour));
+  context.print(`a story by the licensed teacher: ${story.trim()} …`);
+  context.print(`report: ${join(options.out, 'report.html')}`);
+  return report;
+}
+
+async function compareArms({ config, data, licensed, refused }: Stage, context: Context): Promise<Comparison> {
+  const titles = {
+    authorised: '3. Authorised: a student learns from what the enclave releases.',
+    unauthorised:
+      '4. Unauthorised: the other enclave refuses; the attacker feeds the accelerator guessed ids and reads its answers.',
+    text: '',
+  };
+  let bar = context.progress('   teacher');
+  let phase = 'teacher';
+  const show = (name: string): typeof bar => {
+    if (name !== phase) {
+      bar.stop();
+      bar = context.progress(`   ${name}`);
+      phase = name;
+    }
+    return bar;
+  };
+  try {
+    return await compareStudents(
+      config,
+      data,
+      { licensed, refused },
+      {
+        signal: context.signal,
+        arms: ['authorised', 'unauthorised'],
+        onArm: (arm) => {
+          bar.stop();
+          phase = '';
+          context.note(titles[arm]);
+        },
+        events: {
+          onCapture: (purpose, { tokens, rows, totalRows }) =>
+            show(`teacher, ${purpose} text`).update({
+              tokens,
+              totalTokens: Math.round((totalRows * tokens) / Math.max(1, rows)),
+            }),
+          onStep: ({ totalTokens, step, maxSteps, loss }) =>
+            show('student').update({
+              tokens: totalTokens,
+              totalTokens: Math.round((totalTokens / step) * maxSteps),
+              loss,
+            }),
+        },
+      },
+    );
+  } finally {
+    bar.stop();
+  }
+}
+
+function chargedIn(receipt: Receipt): number {
+  return receipt.licences.reduce((sum, licence) => sum + licence.chargedTokens, 0);
+}
+
+async function writeResults(
+  { options, config }: Stage,
+  comparison: Comparison,
+  report: DemoReport,
+  more: { story: string; refusal: string; teacherKl: number; receipt: Receipt },
+): Promise<void> {
+  await writeFileAtomic(join(options.out, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
+  const metrics = {
+    authorised: await readMetrics(join(config.output_dir, 'authorised', 'metrics.jsonl')),
+    unauthorised: await readMetrics(join(config.output_dir, 'unauthorised', 'metrics.jsonl')),
+  };
+  const page = demoPage(report, comparison, more, curvesOf(metrics), config);
+  await writeFileAtomic(join(options.out, 'report.html'), renderReport(page));
+}

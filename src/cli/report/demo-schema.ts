@@ -1,0 +1,42 @@
+// demo-out/report.json: the demo's results for programs. Documented in docs/results/SCHEMA.md.
+import { z } from 'zod';
+
+/** On held-out text, per token, in nats; agreement is the share of tokens with the same most likely next token. */
+export interface DemoStudent {
+  readonly kl: number;
+  readonly nll: number;
+  readonly agreement: number;
+}
+
+export interface DemoReport {
+  readonly teacher: { readonly nll: number };
+  readonly student: {
+    readonly start: { readonly kl: number };
+    readonly authorised: DemoStudent;
+    readonly unauthorised: DemoStudent;
+  };
+  /** A student that knows how often each token occurs and nothing else. */
+  readonly frequencyOnly: { readonly kl: number };
+  /** Locked teacher through the enclave over the same unlocked graph without it. */
+  readonly overheadRatio: number;
+  readonly budget: { readonly granted: number; readonly charged: number };
+  readonly egressBytesAfterUnlock: number;
+  readonly seconds: number;
+  readonly peakRssMb: number;
+}
+
+const nats: z.ZodType<number> = z.number().min(0);
+const tokens: z.ZodType<number> = z.int().min(0);
+const student: z.ZodType<DemoStudent> = z.looseObject({ kl: nats, nll: nats, agreement: z.number().min(0).max(1) });
+
+/** Further fields are allowed: a newer demo may say more. */
+export const demoReportSchema: z.ZodType<DemoReport> = z.looseObject({
+  teacher: z.looseObject({ nll: nats }),
+  student: z.looseObject({ start: z.looseObject({ kl: nats }), authorised: student, unauthorised: student }),
+  frequencyOnly: z.looseObject({ kl: nats }),
+  overheadRatio: z.number().positive(),
+  budget: z.looseObject({ granted: tokens, charged: tokens }),
+  egressBytesAfterUnlock: tokens,
+  seconds: z.number().positive(),
+  peakRssMb: z.number().positive(),
+});

@@ -1,0 +1,179 @@
+// distillock enclave: starts the enclave of a bundle, hands out its evidence, unlocks it with the licence, shows its state.
+// Run by the data owner, once per bundle; later verbs start the enclave from its sealed state themselves.
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { CONFIG_KEYS } from '../../edge/config.js';
+import { EnvironmentError, MalformedError, PolicyError } from '../../trusted/wire/errors.js';
+import type { EnclaveStatus } from '../../trusted/wire/status.js';
+import { InterruptedError, UsageError } from '../errors.js';
+import { type LicenceFile, readLicenceFile, writeEvidenceFile } from '../exchange-files.js';
+import type { OpenedTeacher } from '../open-teacher.js';
+import { nonceBytes } from '../options.js';
+import { renderPairs } from '../table.js';
+import { formatNumber } from '../terminal.js';
+import type { Context, Verb, VerbHelp } from '../verb.js';
+
+export interface EnclaveVerbOptions {
+  readonly bundle: string;
+  /** Owner's public key; undefined: the pinned one. */
+  readonly ownerKey: string | undefined;
+  readonly enclaveStateDir: string;
+  /** Where to write evidence for the owner, and the licence to wait for; null: only show the state. */
+  readonly exchange: {
+    readonly evidence: string;
+    readonly licence: string;
+    /** 32 bytes that the owner chose; undefined: random. */
+    readonly nonce: Uint8Array | undefined;
+  } | null;
+}
+
+interface Raw {
+  readonly bundle: string;
+  readonly owner_key: string | undefined;
+  readonly enclave_state_dir: string;
+  readonly evidence: string | undefined;
+  readonly licence: string | undefined;
+  readonly nonce: Uint8Array | undefined;
+}
+
+export const enclaveHelp: VerbHelp<EnclaveVerbOptions> = {
+  name: 'enclave',
+  summary: 'start the enclave of a bundle: evidence, licence, state (edge)',
+  examples: [
+    [
+      'distillock enclave --bundle t.lock --owner_key t.keys.pub --evidence alice.evidence --licence alice.licence',
+      'write evidence, wait until the owner has sent the licence, unlock',
+    ],
+    ['distillock enclave --bundle t.lock', 'state and budget left'],
+  ],
+  define(command: Command): void {
+    const state = CONFIG_KEYS.enclave_state_dir;
+    command
+      .requiredOption('--bundle <folder>', "the owner's bundle")
+      .option('--owner_key <file>', "owner's public key, kept the first time; the enclave obeys nobody else")
+      .option('--enclave_state_dir <folder>', state.description, state.fallback)
+      .option('--evidence <file>', 'write evidence for the owner here, then wait for the licence')
+      .option('--licence <file>', 'unlock with this licence as soon as it is there (default: beside the evidence)')
+      .option('--nonce <hex>', '32 bytes that the owner chose for this evidence, in hex (default: random)', nonceBytes);
+  },
+  parse(command: Command): EnclaveVerbOptions {
+    const { bundle, owner_key, enclave_state_dir, evidence, licence, nonce } = command.opts<Raw>();
+    const common = { bundle, ownerKey: owner_key, enclaveStateDir: enclave_state_dir };
+    if (evidence !== undefined) {
+      const beside = `${evidence.replace(/\.evidence$/, '')}.licence`;
+      return { ...common, exchange: { evidence, licence: licence ?? beside, nonce } };
+    }
+    if (licence !== undefined) {
+      const reason = 'a licence is sealed to the run of `distillock enclave` that wrote the evidence';
+      throw new UsageError('usage', `--licence needs --evidence: ${reason}`);
+    }
+    if (nonce !== undefined) throw new UsageError('usage', '--nonce needs --evidence');
+    return { ...common, exchange: null };
+  },
+};
+
+export const enclave: Verb<EnclaveVerbOptions> = { ...enclaveHelp, run: runEnclave };
+
+/** What --json prints. */
+type EnclaveResult = EnclaveStatus & { readonly stateDir: string; readonly simulated: true };
+
+async function runEnclave(options: EnclaveVerbOptions, context: Context): Promise<EnclaveResult> {
+  const { openTeacher } = await import('../open-teacher.js');
+  const { pinOwnerKey } = await import('../../edge/owner-key.js');
+  const teacher = await openTeacher(options, context);
+  try {
+    // The bundle's signature has been checked with it.
+    await pinOwnerKey(teacher.stateDir, teacher.ownerKey);
+    if (options.exchange !== null) await exchange(options.exchange, teacher, context);
+    const status = await teacher.client.status();
+    showStatus(status, teacher.stateDir, options, context);
+    return { ...status, stateDir: teacher.stateDir, simulated: true };
+  } finally {
+    await teacher.close();
+  }
+}
+
+async function exchange(
+  { evidence: file, licence: licenceFile, nonce: chosen }: NonNullable<EnclaveVerbOptions['exchange']>,
+  { client, process: started }: OpenedTeacher,
+  context: Context,
+): Promise<void> {
+  const { state, licence } = await client.status();
+  if (state === 'destroyed')
+    throw new PolicyError('destroyed', 'the teacher was destroyed in this enclave; this is final');
+  if (state === 'unlocked') {
+    const left = formatNumber(licence?.remainingTokens ?? 0);
+    context.note(`the enclave is unlocked, ${left} tokens left; a new licence takes their place`);
+  }
+  if (started === null) {
+    const message = 'another distillock process runs the enclave of this bundle; stop it, then ask for evidence';
+    throw new EnvironmentError('enclave-running', message);
+  }
+  if (existsSync(licenceFile)) {
+    const message = `${licenceFile} exists, but a licence fits only evidence written before it; remove it or choose another --licence`;
+    throw new EnvironmentError('licence-exists', message, { file: licenceFile });
+  }
+  const nonce = chosen ?? new Uint8Array(randomBytes(32));
+  const evidence = await client.attest(nonce);
+  await writeEvidenceFile(file, { evidence, nonce, simulatedRoot: started.simulatedRoot });
+  context.note(`evidence written to ${file}: send it to the owner, who runs \`distillock grant\``);
+  if (chosen === undefined) context.note('the owner chose no --nonce, so the evidence does not prove that it is fresh');
+  context.note(`waiting for ${licenceFile}; keep this running, its key ends with it (Ctrl-C stops)`);
+  const { grant } = await waitForLicence(licenceFile, context.signal);
+  await client.unlock(grant);
+  context.note('unlocked');
+}
+
+const POLL_MS = 250;
+const SETTLED_MS = 2000;
+
+/** A file that does not parse may still be on its way: it counts as wrong only when nobody has written to it for a while. */
+async function waitForLicence(file: string, signal: AbortSignal): Promise<LicenceFile> {
+  while (!signal.aborted) {
+    const found = await stat(file).catch(() => null);
+    if (found !== null) {
+      try {
+        return await readLicenceFile(file);
+      } catch (error) {
+        if (!(error instanceof MalformedError) || Date.now() - found.ctimeMs > SETTLED_MS) throw error;
+      }
+    }
+    await delay(POLL_MS, undefined, { signal }).catch(() => undefined);
+  }
+  throw new InterruptedError(
+    'The enclave was not unlocked. Start again for new evidence; a licence for the old one is void.',
+  );
+}
+
+function showStatus(
+  { state, bundleId, licence }: EnclaveStatus,
+  stateDir: string,
+  options: EnclaveVerbOptions,
+  context: Context,
+): void {
+  const terms: [string, string][] =
+    licence === null
+      ? []
+      : [
+          ['licence', licence.licenceId],
+          ['budget', `${formatNumber(licence.budgetTokens)} tokens, ${formatNumber(licence.remainingTokens)} left`],
+          ['top-k', formatNumber(licence.topK)],
+          ['precision', licence.precision],
+          ['temperature', `${licence.temperature.min} to ${licence.temperature.max}`],
+          ['expires', new Date(licence.expires * 1000).toISOString().replace('.000', '')],
+        ];
+  const rows: [string, string][] = [
+    ['state', state],
+    ['platform', 'SIMULATED: no hardware protects this enclave'],
+    ['bundle', options.bundle],
+    ['bundle id', bundleId],
+    ...terms,
+    ['sealed state', stateDir],
+  ];
+  context.print(renderPairs(rows, context.colour));
+  if (state === 'fresh')
+    context.print('No licence yet: run again with --evidence FILE and send the file to the owner.');
+}

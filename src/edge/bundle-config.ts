@@ -1,0 +1,50 @@
+// The model's public shape as manifest.json gives it, checked field by field. Zone: edge.
+import { z } from 'zod';
+import type { DecoderConfig } from '../model/config.js';
+import { MalformedError } from '../trusted/wire/errors.js';
+import type { Manifest } from '../trusted/wire/manifest.js';
+
+const count = z.int().positive();
+const token = z.int().nonnegative();
+const ropeScaling = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('linear'), factor: z.number().positive() }),
+  z.strictObject({
+    type: z.literal('llama3'),
+    factor: z.number().positive(),
+    lowFreqFactor: z.number().positive(),
+    highFreqFactor: z.number().positive(),
+    originalMaxPositionEmbeddings: count,
+  }),
+]);
+const schema = z.strictObject({
+  modelType: z.enum(['llama', 'mistral', 'qwen2']),
+  vocabSize: count,
+  hiddenSize: count,
+  intermediateSize: count,
+  numHiddenLayers: count,
+  numAttentionHeads: count,
+  numKeyValueHeads: count,
+  headDim: count,
+  rmsNormEps: z.number().positive(),
+  ropeTheta: z.number().positive(),
+  ropeScaling: ropeScaling.nullable(),
+  maxPositionEmbeddings: count,
+  slidingWindow: count.nullable(),
+  qkvBias: z.boolean(),
+  outputBias: z.boolean(),
+  mlpBias: z.boolean(),
+  tieWordEmbeddings: z.boolean(),
+  bosTokenId: token.nullable(),
+  eosTokenIds: z.array(token),
+  padTokenId: token.nullable(),
+  initializerRange: z.number().nonnegative(),
+});
+
+/** Throws MalformedError('manifest-model') naming the first field that is missing, unknown or out of range. */
+export function configOfManifest(manifest: Manifest): DecoderConfig {
+  const parsed = schema.safeParse(manifest.model);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const key = issue?.path.join('.') ?? '';
+  throw new MalformedError('manifest-model', `manifest.json: model.${key}: ${issue?.message ?? 'invalid'}`, { key });
+}

@@ -1,0 +1,223 @@
+// The data owner's whole job: text → teacher cache → student. Everything happens on this device.
+// Zone: edge. DESIGN section 8.
+import { readdir } from 'node:fs/promises';
+import { basename } from 'node:path';
+import type { TokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
+import { openTokenizer } from '../model/tokenizer.js';
+import { EnvironmentError, MalformedError, PolicyError, UnsupportedError } from '../trusted/wire/errors.js';
+import { openTeacherCache, type TeacherCache } from './cache/teacher-cache.js';
+import type { Config } from './config.js';
+import { countTargets, type Example, hashExamples } from './data/example.js';
+import { batchesFor, type Prepared, type PreparedData, prepareData } from './prepare.js';
+import { lockRunFolder } from './run-lock.js';
+import type { Accelerator } from './teacher/accelerator.js';
+import { type CaptureOptions, type CaptureOutcome, captureTeacher } from './teacher/capture.js';
+import { type Gate, lazyGate } from './teacher/gate.js';
+import type { LockedTeacher } from './teacher/locked-teacher.js';
+import { openStudent, parameterCount, type Student } from './train/student.js';
+import type { TrainerEvents, TrainingOutcome } from './train/trainer.js';
+import type { TrainingData } from './train/training-data.js';
+import { trainStudent } from './train-student.js';
+
+// Tokens per forward pass of the teacher, padding included: enough to keep its matrix products efficient.
+const captureBatchTokens = 1024;
+
+/** A teacher as the job sees it: where its answers come from and what they are filed under. */
+export interface TeacherSource {
+  /** Called only when something must be captured. */
+  accelerator(): Promise<Accelerator>;
+  /** Called when nothing more will be captured: training needs the memory. */
+  unload(): Promise<void>;
+  readonly gate: Gate;
+  /** Names the answers in the cache: the bundle's id for a licensed teacher. */
+  readonly cacheId: string;
+  readonly vocabSize: number;
+}
+
+export interface DistillEvents extends TrainerEvents {
+  onData?(data: PreparedData): void;
+  onCapture?(purpose: 'train' | 'evaluation', progress: Parameters<NonNullable<CaptureOptions['onProgress']>>[0]): void;
+  /** A cache shard that was torn or altered and is captured anew. */
+  onSetAside?(file: string, reason: string): void;
+}
+
+export interface DistillOptions {
+  readonly events?: DistillEvents;
+  readonly signal?: AbortSignal;
+}
+
+export interface DistillOutcome {
+  readonly training: TrainingOutcome | null;
+  readonly captured: { readonly train: CaptureOutcome | null; readonly evaluation: CaptureOutcome | null };
+  readonly student: { readonly parameters: number };
+  /** Stopped before the end; run again with resume_from_checkpoint to go on. */
+  readonly interrupted: boolean;
+}
+
+/** Distils with a licensed teacher: captures what the cache lacks, then trains. `config.output_dir` is held for the duration. */
+export async function distill(
+  config: Config,
+  teacher: LockedTeacher,
+  options: DistillOptions = {},
+): Promise<DistillOutcome> {
+  const release = await lockRunFolder(config.output_dir);
+  try {
+    await refuseUsedFolder(config);
+    const data = await prepareData(config, teacher.bundle.dir);
+    options.events?.onData?.(data);
+    const student = await openStudentFor(config, data);
+    return await distillFrom(config, licensedSource(config, teacher), data, student, options);
+  } finally {
+    await release();
+  }
+}
+
+/** A licensed teacher as a source. The licence is asked for when the first row must be released: cached text needs none. */
+export function licensedSource(config: Config, teacher: LockedTeacher): TeacherSource {
+  return {
+    accelerator: teacher.accelerator,
+    unload: teacher.unload,
+    gate: lazyGate(async () => {
+      await checkLicence(teacher);
+      return teacher.gate({ topK: config.loss_top_k, temperature: config.kd_temperature });
+    }),
+    cacheId: teacher.bundle.bundleId,
+    vocabSize: teacher.bundle.config.vocabSize,
+  };
+}
+
+/** The job for any teacher, e.g. an unlocked one as a reference, or an attacker's. The caller holds the output folder. */
+export async function distillFrom(
+  config: Config,
+  source: TeacherSource,
+  data: PreparedData,
+  student: Student,
+  options: DistillOptions = {},
+): Promise<DistillOutcome> {
+  const { events = {}, signal } = options;
+  const taught = config.kd_ratio > 0;
+  const evaluation = data.evaluation && (await capture(config, source, data, data.evaluation, 'evaluation', options));
+  const training = taught ? await capture(config, source, data, data.train, 'train', options) : null;
+  await source.unload();
+  const captured = { train: training?.outcome ?? null, evaluation: evaluation?.outcome ?? null };
+  const outcome = { captured, student: { parameters: parameterCount(student) } };
+  if (captured.train?.interrupted || captured.evaluation?.interrupted)
+    return { ...outcome, training: null, interrupted: true };
+  const trainingData = dataFor(config, data, data.train.examples, 'train', training?.cache ?? null);
+  const evaluationData = evaluation && dataFor(config, data, data.evaluation!.examples, 'evaluation', evaluation.cache);
+  const result = await trainStudent(config, student, trainingData, evaluationData, data.tokenizerFiles, {
+    events,
+    ...(signal ? { signal } : {}),
+  });
+  return { ...outcome, training: result, interrupted: result.interrupted };
+}
+
+/** Opens the student; refuses one whose tokenizer is not the teacher's. Throws MalformedError('tokenizer-mismatch'). */
+export async function openStudentFor(config: Config, data: PreparedData): Promise<Student> {
+  const student = await openStudent(config.model_name_or_path, config.seed);
+  if (student.tokenizer !== null) {
+    const own = await openTokenizer(student.tokenizer);
+    if (own.hash !== data.tokenizer.hash && !sameVocabulary(student.tokenizer, data.tokenizerFiles))
+      throw new MalformedError(
+        'tokenizer-mismatch',
+        `${config.model_name_or_path} has another tokenizer than the teacher; start from a student with the teacher's tokenizer, or from a config.json`,
+        { student: config.model_name_or_path },
+      );
+  }
+  if (config.max_length > student.config.maxPositionEmbeddings)
+    throw new UnsupportedError(
+      'max-length',
+      `max_length ${config.max_length} exceeds the student's max_position_embeddings ${student.config.maxPositionEmbeddings}`,
+    );
+  return student;
+}
+
+// tokenizer.json files that differ only in layout still give the same ids when vocabulary and merges are the same.
+function sameVocabulary(a: TokenizerFiles, b: TokenizerFiles): boolean {
+  const model = (files: TokenizerFiles): string => {
+    const { model } = JSON.parse(Buffer.from(files['tokenizer.json']).toString('utf8')) as {
+      model: { vocab: unknown; merges: unknown };
+    };
+    return JSON.stringify([model.vocab, model.merges]);
+  };
+  return model(a) === model(b);
+}
+
+/** Throws PolicyError (`enclave-<state>`) that says what to do unless the enclave is unlocked. */
+export async function checkLicence(teacher: LockedTeacher): Promise<void> {
+  const { state } = await teacher.client.status();
+  if (state === 'unlocked') return;
+  const what: Readonly<Record<string, string>> = {
+    fresh:
+      'the enclave has no licence; send its evidence to the owner and unlock it with the grant (distillock enclave)',
+    attested: 'the enclave has no licence yet; unlock it with the grant that the owner sent',
+    exhausted: 'the licence is used up; ask the owner for a new one',
+    expired: 'the licence has expired; ask the owner for a new one',
+    destroyed: 'the teacher was destroyed on this device',
+  };
+  throw new PolicyError(`enclave-${state}`, what[state] ?? `the enclave is ${state}`, { state });
+}
+
+/** Opens the cache for some examples and captures what it lacks. */
+export async function capture(
+  config: Config,
+  source: TeacherSource,
+  data: PreparedData,
+  { examples }: Prepared,
+  purpose: 'train' | 'evaluation',
+  { events = {}, signal }: DistillOptions,
+): Promise<{ cache: TeacherCache; outcome: CaptureOutcome }> {
+  const key = {
+    bundleId: source.cacheId,
+    tokenizerHash: data.tokenizer.hash,
+    textHash: hashExamples(examples),
+    k: config.loss_top_k,
+    temperature: config.kd_temperature,
+    precision: config.cache_precision,
+    vocabSize: source.vocabSize,
+  };
+  const cache = await openTeacherCache(config.cache_dir, key, examples.map(countTargets), {
+    onSetAside: ({ file, reason }) => events.onSetAside?.(file, reason),
+  });
+  const outcome = await captureTeacher(source.accelerator, source.gate, examples, cache, {
+    k: config.loss_top_k,
+    temperature: config.kd_temperature,
+    batchTokens: captureBatchTokens,
+    onProgress: (progress) => events.onCapture?.(purpose, progress),
+    ...(signal ? { signal } : {}),
+  });
+  return { cache, outcome };
+}
+
+/** Examples, their batches and the cache's rows, as training wants them. */
+export function dataFor(
+  config: Config,
+  data: PreparedData,
+  examples: readonly Example[],
+  purpose: 'train' | 'evaluation',
+  cache: TeacherCache | null,
+): TrainingData {
+  const padTokenId = data.tokenizer.padTokenId ?? data.tokenizer.eosTokenId ?? 0;
+  return {
+    examples,
+    batches: batchesFor(config, examples, purpose, padTokenId),
+    teacher: cache && {
+      k: config.loss_top_k,
+      source: basename(cache.stats().folder),
+      readExample: (example) => cache.readExample(example),
+    },
+  };
+}
+
+// A finished or interrupted run is never overwritten by a new one.
+async function refuseUsedFolder({ output_dir: outputDir, resume_from_checkpoint: resume }: Config): Promise<void> {
+  if (resume !== false) return;
+  const files = await readdir(outputDir).catch((): string[] => []);
+  const found = files.find((file) => /^checkpoint-\d+$/.test(file) || file === 'model.safetensors');
+  if (found === undefined) return;
+  throw new EnvironmentError(
+    'output-dir-used',
+    `${outputDir} already holds ${found} of an earlier run; set resume_from_checkpoint: true to go on, or choose another output_dir`,
+    { outputDir },
+  );
+}

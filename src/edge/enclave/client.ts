@@ -1,0 +1,184 @@
+// Talks to an enclave over its Unix socket: one request, one reply, any number outstanding. Zone: edge. DESIGN section 6.
+// Refusals become errors whose `code` is the refusal; a process that dies mid-call is ProtocolError('enclave-gone').
+import { connect, type Socket } from 'node:net';
+import { ProtocolError } from '../../trusted/wire/errors.js';
+import { encodeFrame, type Frame, FrameDecoder } from '../../trusted/wire/frame.js';
+import * as messages from '../../trusted/wire/messages.js';
+import { decodeStatus, type EnclaveStatus } from '../../trusted/wire/status.js';
+import { EgressLedger } from './egress-ledger.js';
+import { refusalError } from './refusal.js';
+
+interface Pending {
+  readonly request: messages.RequestName;
+  resolve(body: Uint8Array): void;
+  reject(error: Error): void;
+}
+
+/** Bytes over the local socket, frame headers included. */
+export interface EnclaveTraffic {
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+}
+
+/** Rows of top-k in the locked vocabulary, `lockedIds` and `logprobs` are [rows, k]. */
+export interface LockedRows {
+  readonly rows: number;
+  readonly k: number;
+  readonly lockedIds: Int32Array;
+  readonly logprobs: Float32Array;
+}
+
+export class EnclaveClient {
+  readonly ledger: EgressLedger;
+  readonly #socket: Socket;
+  readonly #decoder: FrameDecoder = new FrameDecoder(messages.REPLY_LIMITS);
+  readonly #pending: Map<number, Pending> = new Map();
+  #lastId = 0;
+  #gone: ProtocolError | null = null;
+
+  private constructor(socket: Socket, ledger: EgressLedger) {
+    this.#socket = socket;
+    this.ledger = ledger;
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('error', (error) => this.#fail('the connection to the enclave failed', error));
+    socket.on('close', () => this.#fail('the enclave process went away; restart it and resume'));
+  }
+
+  /** Throws ProtocolError('enclave-gone') when nothing listens on `socketPath`. */
+  static connect(socketPath: string, ledger: EgressLedger = new EgressLedger()): Promise<EnclaveClient> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(socketPath);
+      const refused = (cause: Error): void => {
+        reject(new ProtocolError('enclave-gone', 'no enclave answers on its socket; start it', { socketPath }, cause));
+      };
+      socket.once('error', refused);
+      socket.once('connect', () => {
+        socket.off('error', refused);
+        resolve(new EnclaveClient(socket, ledger));
+      });
+    });
+  }
+
+  get traffic(): EnclaveTraffic {
+    return { bytesSent: this.#socket.bytesWritten, bytesReceived: this.#socket.bytesRead };
+  }
+
+  /** Bytes relayed from the enclave to the outside world since `unlock`; 0 by design. */
+  get egressBytesAfterUnlock(): number {
+    return this.ledger.egressBytesAfterUnlock;
+  }
+
+  /** Evidence over a 32-byte nonce from the owner; meant to be sent to the owner, so the ledger records it. */
+  async attest(nonce: Uint8Array): Promise<Uint8Array> {
+    const evidence = await this.#call('attest', nonce);
+    this.ledger.record('out', 'evidence', evidence);
+    return evidence;
+  }
+
+  /** Throws PolicyError or VerificationError naming what is wrong with the grant. */
+  async unlock(grant: Uint8Array): Promise<EnclaveStatus> {
+    this.ledger.record('in', 'grant', grant);
+    const status = decodeStatus(await this.#call('unlock', grant));
+    this.ledger.markUnlocked();
+    return status;
+  }
+
+  /** Throws PolicyError('top-k-too-large' | 'temperature-not-licensed' | 'not-unlocked' | …). */
+  async begin(options: messages.BeginRequest): Promise<EnclaveSession> {
+    const session = messages.decodeSession(await this.#call('begin', messages.encodeBegin(options)));
+    return new EnclaveSession(session, (request, body) => this.#call(request, body));
+  }
+
+  async status(): Promise<EnclaveStatus> {
+    return decodeStatus(await this.#call('status', new Uint8Array(0)));
+  }
+
+  /** Erases the keys for good; returns the signed receipt (a compact JWS), the same one when called again. */
+  async destroy(): Promise<Uint8Array> {
+    return await this.#call('destroy', new Uint8Array(0));
+  }
+
+  /** Ends the connection, not the enclave; outstanding calls fail with 'enclave-gone'. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#socket.closed) resolve();
+      else this.#socket.once('close', () => resolve()).destroy();
+    });
+  }
+
+  #call(request: messages.RequestName, body: Uint8Array): Promise<Uint8Array> {
+    if (this.#gone !== null) return Promise.reject(this.#gone);
+    this.#lastId = (this.#lastId % 0xffffffff) + 1;
+    const id = this.#lastId;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { request, resolve, reject });
+      this.#socket.write(encodeFrame({ type: messages.REQUEST[request], id, body }));
+    });
+  }
+
+  #receive(chunk: Uint8Array): void {
+    try {
+      for (const frame of this.#decoder.push(chunk)) this.#settle(frame);
+    } catch (error) {
+      this.#fail('the enclave sent bytes that are no reply', error);
+      this.#socket.destroy();
+    }
+  }
+
+  #settle(frame: Frame): void {
+    const pending = this.#pending.get(frame.id);
+    this.#pending.delete(frame.id);
+    if (frame.type === messages.ERROR_REPLY) {
+      const error = refusalError(messages.decodeError(frame.body));
+      if (pending === undefined) throw error;
+      pending.reject(error);
+    } else if (pending !== undefined && frame.type === messages.replyType(pending.request)) {
+      pending.resolve(frame.body);
+    } else throw new ProtocolError('reply-mismatch', `a reply of type ${frame.type} answers no open request`);
+  }
+
+  #fail(message: string, cause?: unknown): void {
+    this.#gone ??= new ProtocolError('enclave-gone', message, {}, cause);
+    for (const pending of this.#pending.values()) pending.reject(this.#gone);
+    this.#pending.clear();
+  }
+}
+
+/** One use of the teacher at a fixed top-k and temperature. Rows released never exceed tokens authorised. */
+export class EnclaveSession {
+  readonly #id: number;
+  readonly #call: (request: messages.RequestName, body: Uint8Array) => Promise<Uint8Array>;
+
+  constructor(id: number, call: (request: messages.RequestName, body: Uint8Array) => Promise<Uint8Array>) {
+    this.#id = id;
+    this.#call = call;
+  }
+
+  /** Token ids → locked ids for the accelerator's embedding, in the same order. */
+  async authorise(tokenIds: Int32Array): Promise<Int32Array> {
+    const locked = messages.decodeIds(
+      await this.#call('authorise', messages.encodeAuthorise({ session: this.#id, tokenIds })),
+    );
+    if (locked.length !== tokenIds.length) throw new ProtocolError('reply-size', 'authorise answered another length');
+    return locked;
+  }
+
+  /**
+   * Locked rows → token ids and log-probabilities, [rows, k] each, in licensed precision; charges `rows` tokens first.
+   * Throws PolicyError('budget-exhausted') with `remainingTokens` when they do not suffice; then nothing is charged.
+   */
+  async release(locked: LockedRows): Promise<messages.ReleaseReply> {
+    const body = messages.encodeRelease({ session: this.#id, ...locked });
+    const reply = messages.decodeReleaseReply(await this.#call('release', body));
+    const entries = locked.rows * locked.k;
+    if (reply.tokenIds.length !== entries || reply.logprobs.length !== entries) {
+      throw new ProtocolError('reply-size', 'release answered another number of entries');
+    }
+    return reply;
+  }
+
+  /** Forgets the session in the enclave; tokens authorised and not released are lost. */
+  async end(): Promise<void> {
+    await this.#call('end', messages.encodeSession(this.#id));
+  }
+}

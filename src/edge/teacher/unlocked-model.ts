@@ -1,0 +1,43 @@
+// A plain checkpoint ready to run: its segments in a temporary folder, loaded, removed again. Zone: edge.
+// For students and other models of the data owner's own; there is no enclave and nothing is charged.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openCheckpoint } from '../../model/checkpoint/open.js';
+import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
+import type { DecoderConfig } from '../../model/config.js';
+import { describeFileError } from '../../model/files.js';
+import { readSegmentWeight, writeSegments } from '../../model/segment-weights.js';
+import { buildSegments } from '../../model/segments.js';
+import { Accelerator } from './accelerator.js';
+
+export interface UnlockedModel {
+  readonly config: DecoderConfig;
+  readonly tokenizer: TokenizerFiles;
+  readonly accelerator: Accelerator;
+  close(): Promise<void>;
+}
+
+/** Opens a folder, GGUF file or hub id. Needs as much space in the temporary folder as the weights take in float32. */
+export async function openUnlockedModel(source: string, signal?: AbortSignal): Promise<UnlockedModel> {
+  const { config, tensors, tokenizer } = await openCheckpoint(source);
+  const folder = await mkdtemp(join(tmpdir(), 'distillock-model-'));
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  try {
+    await writeSegments(folder, buildSegments(config), (weight) => {
+      signal?.throwIfAborted();
+      return readSegmentWeight(tensors, weight);
+    });
+    const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
+    const close = async (): Promise<void> => {
+      await accelerator.close();
+      await remove();
+    };
+    return { config, tokenizer, accelerator, close };
+  } catch (error) {
+    await remove();
+    throw describeFileError(error, folder, 'write');
+  } finally {
+    await tensors.close();
+  }
+}

@@ -1,0 +1,130 @@
+// Runs optimiser steps: the sessions of the step graphs, the optimiser's moments, parameters updated in place.
+// Zone: edge.
+import { encodeModel } from '../../graph/onnx.js';
+import { type Feeds, Session, type Tensor } from '../../graph/runtime.js';
+import type { Batch } from '../data/batches.js';
+import { stepScalarValues } from './adamw.js';
+import { accumulateGraph, applyGraph, fusedStepGraph, type StepGraphOptions } from './step-graph.js';
+import type { Parameter, Student } from './student.js';
+import { FeedBuffers, type TrainingData, targetCount } from './training-data.js';
+
+export interface StepperOptions extends StepGraphOptions {
+  readonly adamEpsilon: number;
+  readonly threads?: number;
+}
+
+export interface StepResult {
+  /** Mean over the rows that count; kd is 0 without a teacher. */
+  readonly kd: number;
+  readonly ce: number;
+  /** (1 − kdRatio)·ce + kdRatio·T²·kd. */
+  readonly loss: number;
+  readonly gradNorm: number;
+  /** Tokens that are not padding. */
+  readonly tokens: number;
+}
+
+export class Stepper {
+  /** First and second moments by parameter name; empty buffers at step 0. */
+  readonly moments: ReadonlyMap<string, { readonly m: Parameter; readonly v: Parameter }>;
+  readonly #student: Student;
+  readonly #options: StepperOptions;
+  readonly #fused: Session | null;
+  readonly #accumulate: Session | null;
+  readonly #apply: Session | null;
+  readonly #gradients: ReadonlyMap<string, Parameter>;
+  readonly #buffers: FeedBuffers;
+
+  private constructor(student: Student, options: StepperOptions, sessions: readonly (Session | null)[]) {
+    this.#student = student;
+    this.#options = options;
+    [this.#fused, this.#accumulate, this.#apply] = sessions as [Session | null, Session | null, Session | null];
+    const zeros = ({ data, shape }: Parameter): Parameter => ({ data: new Float32Array(data.length), shape });
+    const entries = [...student.parameters];
+    this.moments = new Map(entries.map(([name, p]) => [name, { m: zeros(p), v: zeros(p) }]));
+    this.#gradients = new Map(this.#fused ? [] : entries.map(([name, p]) => [name, zeros(p)]));
+    this.#buffers = new FeedBuffers(options.batch, options.tokens, options.topK, student.config.vocabSize);
+  }
+
+  /** `accumulation` micro-batches make a step; with 1 the whole step is one graph. */
+  static async open(student: Student, options: StepperOptions, accumulation: number): Promise<Stepper> {
+    const settings = options.threads === undefined ? {} : { threads: options.threads };
+    const open = (graph: Parameters<typeof encodeModel>[0]): Promise<Session> =>
+      Session.open(encodeModel(graph), settings);
+    const sessions =
+      accumulation === 1
+        ? [await open(fusedStepGraph(student.config, options)), null, null]
+        : [null, await open(accumulateGraph(student.config, options)), await open(applyGraph(student.config, options))];
+    return new Stepper(student, options, sessions);
+  }
+
+  /** Step number `t` ≥ 1 over the given micro-batches. Parameters and moments change in place. */
+  async step(t: number, learningRate: number, data: TrainingData, batches: readonly Batch[]): Promise<StepResult> {
+    const { beta1, beta2, weightDecay } = this.#options.optimiser;
+    const hyper = { beta1, beta2, weightDecay, epsilon: this.#options.adamEpsilon };
+    const scalars: Record<string, Tensor> = {};
+    for (const [name, value] of Object.entries(stepScalarValues(t, learningRate, hyper)))
+      scalars[name] = { data: Float32Array.of(value), shape: [] };
+    const rows = batches.reduce((sum, batch) => sum + targetCount(data, batch), 0);
+    const tokens = batches.reduce((sum, batch) => sum + batch.tokens, 0);
+    const results =
+      this.#fused === null
+        ? await this.#accumulated(data, batches, 1 / Math.max(1, rows), scalars)
+        : await this.#fusedStep(data, batches[0]!, 1 / Math.max(1, rows), scalars);
+    const { kdRatio, temperature } = this.#options.loss;
+    const loss = (1 - kdRatio) * results.ce + kdRatio * temperature ** 2 * results.kd;
+    return { ...results, loss, tokens };
+  }
+
+  async close(): Promise<void> {
+    for (const session of [this.#fused, this.#accumulate, this.#apply]) await session?.close();
+  }
+
+  async #fusedStep(data: TrainingData, batch: Batch, rowWeight: number, scalars: Feeds) {
+    const { feeds, into } = this.#state();
+    const out = await this.#fused!.run({ ...feeds, ...scalars, ...this.#buffers.fill(data, batch, rowWeight) }, into);
+    return { kd: first(out['kd']!), ce: first(out['ce']!), gradNorm: first(out['grad_norm']!) };
+  }
+
+  async #accumulated(data: TrainingData, batches: readonly Batch[], rowWeight: number, scalars: Feeds) {
+    const gradients: Record<string, Tensor> = {};
+    const next: Record<string, Tensor> = {};
+    for (const [name, gradient] of this.#gradients) {
+      gradient.data.fill(0);
+      gradients[`g:${name}`] = gradient;
+      next[`next_g:${name}`] = gradient;
+    }
+    const parameters = Object.fromEntries(this.#student.parameters);
+    let kd = 0;
+    let ce = 0;
+    for (const batch of batches) {
+      const feeds = { ...parameters, ...gradients, ...this.#buffers.fill(data, batch, rowWeight) };
+      const out = await this.#accumulate!.run(feeds, next);
+      kd += first(out['kd']!);
+      ce += first(out['ce']!);
+    }
+    const { feeds, into } = this.#state();
+    const out = await this.#apply!.run({ ...feeds, ...gradients, ...scalars }, into);
+    return { kd, ce, gradNorm: first(out['grad_norm']!) };
+  }
+
+  // Parameters and moments as feeds, and the same buffers as the places for their next values.
+  #state(): { feeds: Feeds; into: Feeds } {
+    const feeds: Record<string, Tensor> = {};
+    const into: Record<string, Tensor> = {};
+    for (const [name, parameter] of this.#student.parameters) {
+      const { m, v } = this.moments.get(name)!;
+      feeds[name] = parameter;
+      feeds[`m:${name}`] = m;
+      feeds[`v:${name}`] = v;
+      into[`next:${name}`] = parameter;
+      into[`next_m:${name}`] = m;
+      into[`next_v:${name}`] = v;
+    }
+    return { feeds, into };
+  }
+}
+
+function first(tensor: Tensor): number {
+  return (tensor.data as Float32Array)[0]!;
+}

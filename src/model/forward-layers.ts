@@ -1,0 +1,156 @@
+// Forward-only lowering of a decoder: fused operators of ONNX Runtime, weights [in, out] in an external data file,
+// a key/value cache per block. Zone: edge and owner. DESIGN sections 5 and 9.
+import type { Graph, Value } from '../graph/graph.js';
+import { split } from '../graph/ops/shape.js';
+import type { DecoderConfig } from './config.js';
+import { blockName, type Layers, type Stream } from './decoder.js';
+import type { SegmentWeight, WeightRole } from './segments.js';
+
+const contrib = 'com.microsoft';
+// GroupQueryAttention rotates only heads whose width is a multiple of this (runtime 1.30).
+const fusedRotaryMultiple = 16;
+
+export class ForwardLayers implements Layers {
+  readonly weights: SegmentWeight[] = [];
+  readonly #graph: Graph;
+  readonly #config: DecoderConfig;
+  readonly #ids: Value;
+  readonly #lengths: Value;
+  readonly #total: Value;
+  readonly #cos: Value;
+  readonly #sin: Value;
+  /** Set when the fused attention operator cannot rotate heads of this width itself. */
+  readonly #positions: Value | null;
+
+  /** Declares the body's inputs: ids [batch, tokens], cache lengths and rotary tables, sometimes position ids. */
+  constructor(graph: Graph, config: DecoderConfig) {
+    this.#graph = graph;
+    this.#config = config;
+    this.#ids = graph.input('input_ids', 'int32', ['batch', 'tokens']);
+    this.#lengths = graph.input('seqlens_k', 'int32', ['batch']);
+    this.#total = graph.input('total_sequence_length', 'int32', []);
+    this.#cos = graph.input('rope_cos', 'float32', ['positions', config.headDim / 2]);
+    this.#sin = graph.input('rope_sin', 'float32', ['positions', config.headDim / 2]);
+    this.#positions =
+      config.headDim % fusedRotaryMultiple === 0 ? null : graph.input('position_ids', 'int64', ['batch', 'tokens']);
+  }
+
+  embed(name: string): Value {
+    const { vocabSize, hiddenSize } = this.#config;
+    const table = this.#weight(`${name}.weight`, [vocabSize, hiddenSize], 'embedding', [`${name}.weight`]);
+    return this.#graph.emitOne('Gather', [table, this.#ids], { shape: ['batch', 'tokens', hiddenSize] }, { axis: 0 });
+  }
+
+  norm(stream: Stream, name: string): { normed: Value; residual: Value } {
+    const { hiddenSize, rmsNormEps } = this.#config;
+    const gain = this.#weight(`${name}.weight`, [hiddenSize], 'norm', [`${name}.weight`]);
+    const shape = ['batch', 'tokens', hiddenSize];
+    const epsilon = { float: rmsNormEps };
+    if (stream.pending === null) {
+      const attributes = { axis: -1, epsilon, stash_type: 1 };
+      const normed = this.#graph.emitOne(
+        'SimplifiedLayerNormalization',
+        [stream.residual, gain],
+        { shape },
+        attributes,
+      );
+      return { normed, residual: stream.residual };
+    }
+    // Outputs: normalised, mean (unused), inverse deviation (unused), sum.
+    const outputs = this.#graph.emit(
+      'SkipSimplifiedLayerNormalization',
+      [stream.pending, stream.residual, gain],
+      [{ shape }, { shape: ['batch', 'tokens', 1] }, { shape: ['batch', 'tokens', 1] }, { shape }],
+      { epsilon },
+      contrib,
+    );
+    return { normed: outputs[0]!, residual: outputs[3]! };
+  }
+
+  attention(x: Value, index: number): Value {
+    const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize } = this.#config;
+    const name = (part: string): string => blockName(index, `self_attn.${part}`);
+    const width = (heads + 2 * kvHeads) * headDim;
+    const parts = ['q_proj', 'k_proj', 'v_proj'].map(name);
+    const qkv = this.#linear(x, name('qkv_proj'), [hiddenSize, width], 'residual-reader', parts, this.#config.qkvBias);
+    const cacheShape = ['batch', kvHeads, 'past', headDim];
+    const pastKey = this.#graph.input(`past_key_${index}`, 'float32', cacheShape);
+    const pastValue = this.#graph.input(`past_value_${index}`, 'float32', cacheShape);
+    const present = ['batch', kvHeads, 'total', headDim];
+    const window = this.#config.slidingWindow;
+    const cache = [pastKey, pastValue, this.#lengths, this.#total];
+    const [mixed, key, value] = this.#graph.emit(
+      'GroupQueryAttention',
+      this.#positions === null
+        ? [qkv, null, null, ...cache, this.#cos, this.#sin]
+        : [...this.#rotated(qkv, this.#positions), ...cache],
+      [{ shape: ['batch', 'tokens', heads * headDim] }, { shape: present }, { shape: present }],
+      {
+        num_heads: heads,
+        kv_num_heads: kvHeads,
+        do_rotary: this.#positions === null ? 1 : 0,
+        ...(window === null ? {} : { local_window_size: window }),
+      },
+      contrib,
+    ) as [Value, Value, Value];
+    this.#graph.output(`present_key_${index}`, key);
+    this.#graph.output(`present_value_${index}`, value);
+    const out = name('o_proj');
+    return this.#linear(mixed, out, [heads * headDim, hiddenSize], 'residual-writer', [out], this.#config.outputBias);
+  }
+
+  // q, k and v with q and k rotated, for head widths the fused operator does not rotate.
+  #rotated(qkv: Value, positions: Value): Value[] {
+    const { numAttentionHeads, numKeyValueHeads, headDim } = this.#config;
+    const counts = [numAttentionHeads, numKeyValueHeads, numKeyValueHeads];
+    const pieces = split(
+      this.#graph,
+      qkv,
+      counts.map((count) => count * headDim),
+      2,
+    );
+    return pieces.map((piece, i) => {
+      if (i === 2) return piece;
+      const inputs = [piece, positions, this.#cos, this.#sin];
+      return this.#graph.emitOne('RotaryEmbedding', inputs, { shape: piece.shape }, { num_heads: counts[i]! }, contrib);
+    });
+  }
+
+  gatedMlp(x: Value, index: number): Value {
+    const { hiddenSize, intermediateSize, mlpBias } = this.#config;
+    const project = (part: string, shape: [number, number], role: WeightRole, input: Value): Value => {
+      const name = blockName(index, `mlp.${part}`);
+      return this.#linear(input, name, shape, role, [name], mlpBias);
+    };
+    const gate = project('gate_proj', [hiddenSize, intermediateSize], 'residual-reader', x);
+    const up = project('up_proj', [hiddenSize, intermediateSize], 'residual-reader', x);
+    const activated = this.#graph.emitOne('QuickGelu', [gate], { shape: gate.shape }, { alpha: { float: 1 } }, contrib);
+    const product = this.#graph.emitOne('Mul', [activated, up], { shape: gate.shape });
+    return project('down_proj', [intermediateSize, hiddenSize], 'residual-writer', product);
+  }
+
+  #linear(x: Value, name: string, shape: [number, number], role: WeightRole, parts: string[], bias: boolean): Value {
+    const weight = this.#weight(
+      `${name}.weight`,
+      shape,
+      role,
+      parts.map((part) => `${part}.weight`),
+    );
+    const outShape = [...x.shape.slice(0, -1), shape[1]];
+    const product = this.#graph.emitOne('MatMul', [x, weight], { shape: outShape });
+    if (!bias) return product;
+    const biasRole = role === 'residual-writer' ? 'residual-bias' : 'bias';
+    const offset = this.#weight(
+      `${name}.bias`,
+      [shape[1]],
+      biasRole,
+      parts.map((part) => `${part}.bias`),
+    );
+    return this.#graph.emitOne('Add', [product, offset], { shape: outShape });
+  }
+
+  #weight(name: string, shape: number[], role: WeightRole, parts: string[]): Value {
+    this.weights.push({ name, shape, role, parts });
+    return this.#graph.weight(name, shape);
+  }
+}

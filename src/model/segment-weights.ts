@@ -1,0 +1,95 @@
+// Fills a segment: checkpoint tensors become the weights its graph refers to, one at a time.
+// Zone: owner (through a lock) and edge (reference runs of an unlocked model). DESIGN section 5.
+import type { FileHandle } from 'node:fs/promises';
+import { mkdir, open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Placement } from '../graph/onnx.js';
+import type { SegmentGraph, SegmentWeight } from './segments.js';
+import type { TensorSource } from './tensors.js';
+
+const alignment = 64;
+
+/** `source` [rows, columns] transposed into columns `at`.. of `target` [columns, stride]; blocked so that both sides stay in cache. */
+function transposeInto(
+  source: Float32Array,
+  rows: number,
+  columns: number,
+  target: Float32Array,
+  stride: number,
+  at: number,
+): void {
+  const block = 32;
+  for (let r0 = 0; r0 < rows; r0 += block) {
+    const r1 = Math.min(rows, r0 + block);
+    for (let c0 = 0; c0 < columns; c0 += block) {
+      const c1 = Math.min(columns, c0 + block);
+      for (let c = c0; c < c1; c += 1) {
+        const out = c * stride + at;
+        for (let r = r0; r < r1; r += 1) target[out + r] = source[r * columns + c]!;
+      }
+    }
+  }
+}
+
+/** A segment's weight in its own layout: linear tensors transposed to [in, out] and joined along columns. */
+export async function readSegmentWeight(tensors: TensorSource, weight: SegmentWeight): Promise<Float32Array> {
+  if (weight.role === 'embedding') return tensors.read(weight.parts[0]!);
+  const size = weight.shape.reduce((a, b) => a * b, 1);
+  if (weight.shape.length === 1 && weight.parts.length === 1) return tensors.read(weight.parts[0]!);
+  const joined = new Float32Array(size);
+  let at = 0;
+  for (const part of weight.parts) {
+    const data = await tensors.read(part);
+    if (weight.shape.length === 1) {
+      joined.set(data, at);
+      at += data.length;
+    } else {
+      const inputs = weight.shape[0]!;
+      transposeInto(data, data.length / inputs, inputs, joined, weight.shape[1]!, at);
+      at += data.length / inputs;
+    }
+  }
+  return joined;
+}
+
+/**
+ * Writes `NN.onnx` and `NN.data` of every segment into `folder`, asking `weightOf` for one weight at a time.
+ * Returns the file names relative to `folder`. Peak memory: one weight.
+ */
+export async function writeSegments(
+  folder: string,
+  segments: readonly SegmentGraph[],
+  weightOf: (weight: SegmentWeight) => Promise<Float32Array>,
+): Promise<string[]> {
+  await mkdir(folder, { recursive: true });
+  const files: string[] = [];
+  for (const segment of segments) {
+    const stem = String(segment.index).padStart(2, '0');
+    const placement = new Map<string, Placement>();
+    const handle = await open(join(folder, `${stem}.data`), 'w');
+    try {
+      let offset = 0;
+      for (const weight of segment.weights) {
+        const data = await weightOf(weight);
+        offset = Math.ceil(offset / alignment) * alignment;
+        await writeFully(handle, data, offset);
+        placement.set(weight.name, { offset, length: data.byteLength });
+        offset += data.byteLength;
+      }
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await writeFile(join(folder, `${stem}.onnx`), segment.encode(`${stem}.data`, placement));
+    files.push(`${stem}.onnx`, `${stem}.data`);
+  }
+  return files;
+}
+
+async function writeFully(handle: FileHandle, data: Float32Array, position: number): Promise<void> {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
+    done += bytesWritten;
+  }
+}

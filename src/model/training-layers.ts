@@ -1,0 +1,116 @@
+// Training lowering of a decoder: differentiable operators, parameters as graph inputs in the checkpoint's own
+// layout ([out, in]), fixed sizes. Zone: edge. DESIGN section 9.
+import { fixedShape, type Graph, type Value } from '../graph/graph.js';
+import { silu } from '../graph/ops/activation.js';
+import { attention, causalMask } from '../graph/ops/attention.js';
+import { add, mul } from '../graph/ops/elementwise.js';
+import { linear } from '../graph/ops/matmul.js';
+import { rmsNorm } from '../graph/ops/norm.js';
+import type { RotaryTables } from '../graph/ops/rotary.js';
+import { gatherRows } from '../graph/ops/shape.js';
+import type { DecoderConfig } from './config.js';
+import { blockName, type Layers, type Stream } from './decoder.js';
+import { rotaryTables } from './rope.js';
+
+export interface BatchShape {
+  readonly batch: number;
+  readonly tokens: number;
+}
+
+export class TrainingLayers implements Layers {
+  /** Parameters by checkpoint name, in the order the decoder asks for them. */
+  readonly parameters: Map<string, Value> = new Map();
+  readonly #graph: Graph;
+  readonly #config: DecoderConfig;
+  readonly #shape: BatchShape;
+  readonly #trainable: (name: string) => boolean;
+  readonly #ids: Value;
+  readonly #positions: Value;
+  readonly #mask: Value;
+  readonly #tables: RotaryTables;
+
+  /**
+   * Declares the batch inputs: input_ids int32, position_ids int64 and segment_ids int32, each [batch, tokens].
+   * `trainable` says which parameters get a gradient.
+   */
+  constructor(graph: Graph, config: DecoderConfig, shape: BatchShape, trainable: (name: string) => boolean) {
+    this.#graph = graph;
+    this.#config = config;
+    this.#shape = shape;
+    this.#trainable = trainable;
+    const size = [shape.batch, shape.tokens];
+    this.#ids = graph.input('input_ids', 'int32', size);
+    this.#positions = graph.input('position_ids', 'int64', size);
+    const segments = graph.input('segment_ids', 'int32', size);
+    this.#mask = causalMask(graph, segments, shape.batch, shape.tokens, config.slidingWindow);
+    const { cos, sin } = rotaryTables(config, shape.tokens);
+    const half = [shape.tokens, config.headDim / 2];
+    this.#tables = { cos: graph.constant(cos, half), sin: graph.constant(sin, half) };
+  }
+
+  embed(name: string): Value {
+    const { vocabSize, hiddenSize } = this.#config;
+    const rows = this.#shape.batch * this.#shape.tokens;
+    const flat = this.#graph.emitOne('Reshape', [this.#ids, this.#graph.int64s([rows])], {
+      dtype: 'int32',
+      shape: [rows],
+    });
+    return gatherRows(this.#graph, this.parameter(`${name}.weight`, [vocabSize, hiddenSize]), flat);
+  }
+
+  norm(stream: Stream, name: string): { normed: Value; residual: Value } {
+    const { hiddenSize, rmsNormEps } = this.#config;
+    const residual = stream.pending === null ? stream.residual : add(this.#graph, stream.residual, stream.pending);
+    return {
+      normed: rmsNorm(this.#graph, residual, this.parameter(`${name}.weight`, [hiddenSize]), rmsNormEps),
+      residual,
+    };
+  }
+
+  attention(x: Value, index: number): Value {
+    const {
+      numAttentionHeads: heads,
+      numKeyValueHeads: kvHeads,
+      headDim,
+      hiddenSize,
+      qkvBias,
+      outputBias,
+    } = this.#config;
+    const name = (part: string): string => blockName(index, `self_attn.${part}`);
+    const q = this.#linear(x, name('q_proj'), heads * headDim, qkvBias);
+    const k = this.#linear(x, name('k_proj'), kvHeads * headDim, qkvBias);
+    const v = this.#linear(x, name('v_proj'), kvHeads * headDim, qkvBias);
+    const inputs = { mask: this.#mask, positions: this.#positions, tables: this.#tables };
+    const mixed = attention(this.#graph, { q, k, v }, { heads, kvHeads, headDim }, this.#shape, inputs);
+    return this.#linear(mixed, name('o_proj'), hiddenSize, outputBias);
+  }
+
+  gatedMlp(x: Value, index: number): Value {
+    const { hiddenSize, intermediateSize, mlpBias } = this.#config;
+    const name = (part: string): string => blockName(index, `mlp.${part}`);
+    const gate = this.#linear(x, name('gate_proj'), intermediateSize, mlpBias);
+    const up = this.#linear(x, name('up_proj'), intermediateSize, mlpBias);
+    return this.#linear(mul(this.#graph, silu(this.#graph, gate), up), name('down_proj'), hiddenSize, mlpBias);
+  }
+
+  /** The head's weight [vocabulary, width]; the embedding itself when tied. */
+  headWeight(): Value {
+    const { vocabSize, hiddenSize, tieWordEmbeddings } = this.#config;
+    return this.parameter(tieWordEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight', [vocabSize, hiddenSize]);
+  }
+
+  /** The parameter of this checkpoint name, declared as a graph input at its first use. */
+  parameter(name: string, shape: readonly number[]): Value {
+    const found = this.parameters.get(name);
+    if (found) return found;
+    const value = this.#graph.input(name, 'float32', shape, this.#trainable(name));
+    this.parameters.set(name, value);
+    return value;
+  }
+
+  #linear(x: Value, name: string, out: number, bias: boolean): Value {
+    const width = fixedShape(x).at(-1)!;
+    const product = linear(this.#graph, x, this.parameter(`${name}.weight`, [out, width]));
+    return bias ? add(this.#graph, product, this.parameter(`${name}.bias`, [out])) : product;
+  }
+}

@@ -1,0 +1,25 @@
+// What the enclave program needs from the platform it runs on: everything outside this interface does not exist for it.
+// Zone: trusted. One adapter per platform in ../platform; tests pass a fake.
+
+export interface PlatformPort {
+  /** Evidence kind: `simulated`, later `sgx`, `tdx`, `snp`, `tpm`. */
+  readonly kind: string;
+  /** The bundle's own files, as found on the untrusted disk. */
+  readonly bundle: { readonly manifest: Uint8Array; readonly manifestJws: string; readonly sealedPart: Uint8Array };
+  /** Ed25519 public key of the owner, pinned at launch and covered by the report data. */
+  readonly ownerKey: Uint8Array;
+  /**
+   * X25519 public key made by the platform for this process. The platform replaces the body of an `unlock` frame by what
+   * HPKE opens with the private key, or by nothing when it does not open.
+   */
+  readonly encryptionKey: Uint8Array;
+  /** 32 bytes that only this enclave on this machine can obtain. */
+  readonly sealingKey: Uint8Array;
+  /** Unix seconds. */
+  now(): number;
+  /** The platform's signature over 64 bytes of report data. */
+  quote(reportData: Uint8Array): Uint8Array;
+  loadState(): Uint8Array | null;
+  /** Returns once the bytes are durable and replace the old ones as a whole; throws otherwise. */
+  saveState(bytes: Uint8Array): void;
+}

@@ -1,0 +1,35 @@
+// Open sessions: what each was begun with and how many authorised tokens it has not yet released. Zone: trusted.
+// Sessions live in memory only: a restart forgets them, the budget does not.
+import { MAX_SESSIONS } from '../wire/limits.js';
+import { refuse } from './refuse.js';
+
+export interface Session {
+  readonly topK: number;
+  readonly temperature: number;
+  /** Tokens authorised and not yet released: an upper bound on rows that can follow. */
+  authorisedTokens: number;
+}
+
+export class Sessions {
+  readonly #open: Map<number, Session> = new Map();
+  #last = 0;
+
+  begin(topK: number, temperature: number): number {
+    if (this.#open.size >= MAX_SESSIONS || this.#last >= 0xffffffff) refuse('too-many-sessions');
+    this.#last++;
+    this.#open.set(this.#last, { topK, temperature, authorisedTokens: 0 });
+    return this.#last;
+  }
+
+  get(id: number): Session {
+    return this.#open.get(id) ?? refuse('unknown-session');
+  }
+
+  end(id: number): void {
+    if (!this.#open.delete(id)) refuse('unknown-session');
+  }
+
+  clear(): void {
+    this.#open.clear();
+  }
+}

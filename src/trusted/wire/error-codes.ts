@@ -1,0 +1,42 @@
+// The closed set of refusals that can cross the enclave's boundary: a number and at most two integers, never text.
+// Zone: trusted. The position in the list is the number on the wire: append, never reorder.
+
+export const REFUSALS = [
+  'internal',
+  'malformed',
+  'not-attested',
+  'not-unlocked',
+  'destroyed',
+  'grant-unreadable',
+  'licence-malformed',
+  'licence-signature',
+  'licence-other-bundle',
+  'licence-other-enclave',
+  'licence-replayed',
+  'licence-not-yet-valid',
+  'licence-expired',
+  'bundle-key-wrong',
+  'budget-exhausted',
+  'top-k-too-large',
+  'temperature-not-licensed',
+  'too-many-licences',
+  'too-many-sessions',
+  'unknown-session',
+  'token-out-of-range',
+  'release-not-authorised',
+  'release-malformed',
+  'state-not-saved',
+] as const;
+
+export type Refusal = (typeof REFUSALS)[number];
+
+/** What each refusal's two integers mean; absent: they are 0. Times are Unix seconds. */
+export const REFUSAL_NUMBERS: Readonly<Partial<Record<Refusal, readonly [string, string?]>>> = {
+  'budget-exhausted': ['remainingTokens', 'requestedTokens'],
+  'licence-expired': ['expires', 'now'],
+  'licence-not-yet-valid': ['notBefore', 'now'],
+  'top-k-too-large': ['licensedTopK', 'requestedTopK'],
+  'token-out-of-range': ['position'],
+  'release-not-authorised': ['authorisedTokens', 'requestedTokens'],
+  'release-malformed': ['row'],
+};

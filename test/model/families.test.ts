@@ -1,0 +1,123 @@
+// Tiny random checkpoints of every family against transformers (tools/reference/families.py), through both lowerings of a decoder.
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Accelerator } from '../../src/edge/teacher/accelerator.js';
+import { Graph } from '../../src/graph/graph.js';
+import { encodeModel } from '../../src/graph/onnx.js';
+import { matmul } from '../../src/graph/ops/matmul.js';
+import { type Feeds, Session } from '../../src/graph/runtime.js';
+import { readConfig } from '../../src/model/checkpoint/hf-directory.js';
+import { openSafetensors } from '../../src/model/checkpoint/safetensors.js';
+import { decoderBody } from '../../src/model/decoder.js';
+import { readSegmentWeight, writeSegments } from '../../src/model/segment-weights.js';
+import { buildSegments } from '../../src/model/segments.js';
+import { TrainingLayers } from '../../src/model/training-layers.js';
+import { lockTensor, permutationSecrets } from '../../src/trusted/lock/permutation.js';
+import { temporaryFolder } from '../owner/tiny-model.js';
+import { readJson } from './fixtures.js';
+
+interface Reference {
+  readonly ids: number[][];
+  readonly logits: Readonly<Record<string, number[][]>>;
+}
+
+const rows = 2;
+const columns = 24;
+
+function logSoftmax(logits: readonly number[]): number[] {
+  const top = Math.max(...logits);
+  const normaliser = top + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - top), 0));
+  return logits.map((z) => z - normaliser);
+}
+
+async function open(family: string) {
+  const folder = join('test', 'fixtures', 'families', family);
+  const reference = await readJson<Reference>(join(folder, 'reference.json'));
+  const config = await readConfig(join(folder, 'config.json'));
+  return { reference, config, tensors: await openSafetensors(join(folder, 'model.safetensors')) };
+}
+
+function assertLogprobs(actual: (token: number) => number, logits: readonly number[], what: string): void {
+  logSoftmax(logits).forEach((expected, token) => {
+    const found = actual(token);
+    assert.ok(Math.abs(found - expected) <= 1e-4, `${what}, token ${token}: ${found}, transformers ${expected}`);
+  });
+}
+
+for (const family of ['llama', 'mistral', 'qwen2']) {
+  test(`${family}: forward-only graph, in one pass and with a cache`, async (t) => {
+    const { reference, config, tensors } = await open(family);
+    const folder = await temporaryFolder(t);
+    await writeSegments(folder, buildSegments(config), (weight) => readSegmentWeight(tensors, weight));
+    await tensors.close();
+    const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
+    const { hiddenSize, vocabSize } = config;
+    const ids = Int32Array.from(reference.ids.flat());
+    const lengths = [columns, columns];
+    const hidden = await accelerator.hidden({ ids, batch: rows, tokens: columns, lengths });
+    const check = async (row: Float32Array, expected: readonly number[], what: string): Promise<void> => {
+      const top = await accelerator.topK(row, 1, vocabSize, 1);
+      assertLogprobs((token) => top.logprobs[top.ids.indexOf(token)]!, expected, what);
+    };
+    for (const [position, expected] of Object.entries(reference.logits)) {
+      for (let row = 0; row < rows; row += 1) {
+        const at = (row * columns + Number(position)) * hiddenSize;
+        await check(hidden.subarray(at, at + hiddenSize), expected[row]!, `row ${row}, position ${position}`);
+      }
+    }
+    const first = await accelerator.extend(ids.slice(0, 9), null);
+    let { cache } = first;
+    let last = first.hidden;
+    for (let position = 9; position < columns; position += 1) {
+      ({ hidden: last, cache } = await accelerator.extend(ids.slice(position, position + 1), cache));
+      const expected = reference.logits[String(position)];
+      if (expected) await check(last, expected[0]!, `cached, position ${position}`);
+    }
+    await accelerator.close();
+  });
+
+  test(`${family}: locked, in locked ids, biases included`, async (t) => {
+    const { reference, config, tensors } = await open(family);
+    const folder = await temporaryFolder(t);
+    const secrets = permutationSecrets(new Uint8Array(32).fill(9), config);
+    await writeSegments(folder, buildSegments(config), async (weight) =>
+      lockTensor(weight.role, await readSegmentWeight(tensors, weight), weight.shape, secrets),
+    );
+    await tensors.close();
+    const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
+    const ids = Int32Array.from(reference.ids[0]!, (id) => secrets.vocabulary[id]!);
+    const hidden = await accelerator.hidden({ ids, batch: 1, tokens: columns, lengths: [columns] });
+    const top = await accelerator.topK(hidden.subarray((columns - 1) * config.hiddenSize), 1, config.vocabSize, 1);
+    const logprobOf = (token: number): number => top.logprobs[top.ids.indexOf(secrets.vocabulary[token]!)]!;
+    assertLogprobs(logprobOf, reference.logits[String(columns - 1)]![0]!, 'locked');
+    await accelerator.close();
+  });
+
+  test(`${family}: training graph`, async () => {
+    const { reference, config, tensors } = await open(family);
+    const graph = new Graph();
+    const layers = new TrainingLayers(graph, config, { batch: rows, tokens: columns }, () => false);
+    const hidden = decoderBody(layers, config);
+    graph.output('logits', matmul(graph, hidden, layers.headWeight(), { transB: true }));
+    const session = await Session.open(encodeModel(graph));
+    const shape = [rows, columns];
+    const feeds: Record<string, Feeds[string]> = {
+      input_ids: { data: Int32Array.from(reference.ids.flat()), shape },
+      position_ids: { data: BigInt64Array.from({ length: rows * columns }, (_, i) => BigInt(i % columns)), shape },
+      segment_ids: { data: new Int32Array(rows * columns).fill(1), shape },
+    };
+    for (const [name, value] of layers.parameters)
+      feeds[name] = { data: await tensors.read(name), shape: value.shape as number[] };
+    const logits = (await session.run(feeds)).logits!.data as Float32Array;
+    for (const [position, expected] of Object.entries(reference.logits)) {
+      for (let row = 0; row < rows; row += 1) {
+        const at = (row * columns + Number(position)) * config.vocabSize;
+        const own = logSoftmax([...logits.subarray(at, at + config.vocabSize)]);
+        assertLogprobs((token) => own[token]!, expected[row]!, `row ${row}, position ${position}`);
+      }
+    }
+    await session.close();
+    await tensors.close();
+  });
+}

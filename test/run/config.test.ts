@@ -1,0 +1,117 @@
+// Configuration: defaults, flags over file, paths, and errors that say which line and what was meant.
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { after, test } from 'node:test';
+import {
+  CONFIG_KEYS,
+  CONFIG_SECTIONS,
+  type Config,
+  type ConfigFlags,
+  createConfig,
+  loadConfig,
+} from '../../src/edge/config.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'distillock-config-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const NEEDED = `model_name_or_path: ./student
+teacher_model_name_or_path: model.lock
+dataset: data/train.jsonl
+output_dir: out
+owner_key: owner.pub
+`;
+let files = 0;
+async function load(yaml: string, flags: ConfigFlags = {}): Promise<Config> {
+  const file = join(folder, `${files++}.yaml`);
+  writeFileSync(file, yaml);
+  return loadConfig(file, flags);
+}
+
+test('defaults fill in what is not given, and every default passes its own check', async () => {
+  const config = await load(NEEDED);
+  assert.equal(config.loss_top_k, 64);
+  assert.equal(config.completion_only_loss, null);
+  for (const [name, key] of Object.entries(CONFIG_KEYS)) {
+    if ('fallback' in key) assert.ok(key.schema.safeParse(key.fallback).success, name);
+    assert.ok(key.description.length > 10 && key.placeholder !== '', name);
+  }
+  for (const [, first] of CONFIG_SECTIONS) assert.ok(first in CONFIG_KEYS);
+});
+
+test('paths start at the config file; those of flags at the working folder; hub ids stay', async () => {
+  const config = await load(NEEDED, { output_dir: 'elsewhere', cache_dir: '~/c' });
+  assert.equal(config.dataset, join(folder, 'data/train.jsonl'));
+  assert.equal(config.model_name_or_path, join(folder, 'student'));
+  assert.equal(config.output_dir, resolve('elsewhere'));
+  assert.equal(config.cache_dir, join(homedir(), 'c'));
+  const hub = NEEDED.replace('./student', 'HuggingFaceTB/SmolLM2-135M');
+  assert.equal((await load(hub)).model_name_or_path, 'HuggingFaceTB/SmolLM2-135M');
+  mkdirSync(join(folder, 'HuggingFaceTB/SmolLM2-135M'), { recursive: true });
+  assert.equal((await load(hub)).model_name_or_path, join(folder, 'HuggingFaceTB/SmolLM2-135M'));
+});
+
+test('flags win, with dashes or underscores, and are read by type', async () => {
+  const flags = {
+    'learning-rate': '1e-3',
+    seed: '7',
+    packing: 'false',
+    assistant_only_loss: true,
+    max_steps: '-1',
+    dataset_text_field: '12',
+    resume_from_checkpoint: 'true',
+  };
+  const config = await load(`${NEEDED}learning_rate: 1e-5\nseed: 1\n`, flags);
+  assert.equal(config.learning_rate, 1e-3);
+  assert.equal(config.seed, 7);
+  assert.equal(config.packing, false);
+  assert.equal(config.assistant_only_loss, true);
+  assert.equal(config.max_steps, null);
+  assert.equal(config.dataset_text_field, '12');
+  assert.equal(config.resume_from_checkpoint, true);
+  assert.equal((await load(NEEDED, { 'resume-from-checkpoint': 'out/c1' })).resume_from_checkpoint, resolve('out/c1'));
+});
+
+test('without a file everything may come from flags', async () => {
+  const flags = {
+    model_name_or_path: 's',
+    teacher_model_name_or_path: 't',
+    dataset: 'd',
+    output_dir: 'o',
+    owner_key: 'k',
+  };
+  assert.equal((await loadConfig(undefined, flags)).dataset, resolve('d'));
+  assert.deepEqual(createConfig(flags), await loadConfig(undefined, flags));
+});
+
+test('problems name file, line and setting', async () => {
+  const cases: readonly (readonly [string, string, RegExp])[] = [
+    [
+      `${NEEDED}learning_rat: 1`,
+      'setting-unknown',
+      /\.yaml:6: there is no setting "learning_rat"; did you mean "learning_rate"\?/,
+    ],
+    [`${NEEDED}\n# c\nkd_alpha: 1`, 'setting-unknown', /:8: .*"kd_ratio"/],
+    [`${NEEDED}license: x`, 'setting-unknown', /:6: license is no setting: .*distillock enclave/],
+    [`${NEEDED}use_peft: true`, 'setting-unsupported', /:6: use_peft is not possible yet/],
+    [`${NEEDED}beta: 0.5`, 'setting-unsupported', /:6: beta 0.5/],
+    [`${NEEDED}loss_add_tail: false`, 'setting-unsupported', /:6: loss_add_tail false/],
+    [`${NEEDED}seed: many`, 'setting-value', /:6: seed is "many"/],
+    [`${NEEDED}kd_ratio: 2`, 'setting-value', /:6: kd_ratio is 2/],
+    [`${NEEDED}max_length: 4`, 'setting-value', /max_length/],
+    [`${NEEDED}lr_scheduler_type: cosin`, 'setting-value', /cosine/],
+    [`${NEEDED}seed: 1\nseed: 2`, 'setting-yaml', /:7: not YAML/],
+    [`${NEEDED}seed: [1`, 'setting-yaml', /:[67]: not YAML/],
+    ['- a\n- b', 'setting-yaml', /name: value/],
+    ['seed: 1', 'setting-missing', /model_name_or_path, teacher_model_name_or_path, dataset, output_dir;/],
+    ['', 'setting-missing', /output_dir/],
+  ];
+  for (const [yaml, code, message] of cases) await assert.rejects(load(yaml), { code, message }, yaml);
+  await assert.rejects(load(NEEDED, { 'learning-rat': '1' }), {
+    code: 'setting-unknown',
+    message: /^--learning-rat: /,
+  });
+  await assert.rejects(load(NEEDED, { seed: 'x' }), { code: 'setting-value', message: /^--seed: seed is "x"/ });
+  await assert.rejects(loadConfig(join(folder, 'absent.yaml'), {}), { code: 'file-missing' });
+});
