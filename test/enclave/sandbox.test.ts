@@ -26,6 +26,39 @@ test('the enclave runs inside bubblewrap, survives kill -9 with its counts, and 
   assert.equal((await again.client.status()).licence?.chargedTokens, 2);
 });
 
+test('an enclave process that says nothing is killed and started again; one that never speaks is an error', {
+  skip: process.platform === 'linux' ? false : 'needs a bwrap to stand in for',
+}, async (t) => {
+  const bundle = await lockTiny(t);
+  const bin = join(bundle.folder, 'bin');
+  mkdirSync(bin);
+  // Answers the probe, hangs in its first start, or in all of them, and otherwise runs the command without a sandbox.
+  const script = `#!/bin/bash
+    case "$*" in *--version) exit 0;; esac
+    if [ -e "$0.deaf" ] || [ ! -e "$0.tried" ]; then touch "$0.tried"; exec sleep 600; fi
+    while [ "$1" != --chdir ]; do shift; done
+    exec "\${@:3}"`;
+  writeFileSync(join(bin, 'bwrap'), script, { mode: 0o755 });
+  const path = process.env.PATH;
+  process.env.PATH = `${bin}:${path}`;
+  t.after(() => {
+    process.env.PATH = path;
+  });
+  const notices: string[] = [];
+  const startTimeoutsMs = [300, 20_000];
+  const enclave = await start(t, bundle, { sandbox: 'auto', startTimeoutsMs, onNotice: (line) => notices.push(line) });
+  assert.equal((await enclave.client.status()).state, 'fresh');
+  assert.match(notices[0]!, /said nothing for 0.3 s/);
+  assert.match(notices[1]!, /^SIMULATED/);
+  writeFileSync(join(bin, 'bwrap.deaf'), '');
+  const deaf = start(t, bundle, {
+    stateDir: join(bundle.folder, 'deaf'),
+    sandbox: 'auto',
+    startTimeoutsMs: [200, 200],
+  });
+  await assert.rejects(deaf, { code: 'enclave-silent' });
+});
+
 test('a state folder with a path too long for a socket still works', { skip }, async (t) => {
   const bundle = await lockTiny(t);
   const stateDir = join(bundle.folder, 'x'.repeat(120));

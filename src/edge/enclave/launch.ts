@@ -19,6 +19,8 @@ export interface LaunchOptions {
   readonly sandbox?: 'auto' | 'bubblewrap' | 'none';
   /** Receives the SIMULATED notice; stderr when absent. */
   readonly onNotice?: (line: string) => void;
+  /** How long each attempt may stay silent before it is killed and the next one made. */
+  readonly startTimeoutsMs?: readonly number[];
 }
 
 export interface EnclaveProcess {
@@ -38,7 +40,8 @@ export interface EnclaveProcess {
 
 /** sun_path holds 108 bytes with its terminator. */
 const MAX_SOCKET_PATH_BYTES = 107;
-const START_TIMEOUT_MS = 30_000;
+/** A start takes 0.1 s; one of thousands was seen to hang before its first instruction of ours, so a silent one is started afresh. */
+const START_TIMEOUTS_MS = [10_000, 60_000] as const;
 const STOP_TIMEOUT_MS = 3_000;
 
 function chooseSocketDir(stateDir: string): string {
@@ -53,18 +56,18 @@ function chooseSandbox(wanted: LaunchOptions['sandbox'] = 'auto'): EnclaveProces
   throw new EnvironmentError('no-bubblewrap', 'bubblewrap is not installed or may not create namespaces here');
 }
 
-/** The first line of the child's stdout as a record; empty when it ended or stayed silent. */
-async function firstLine(child: ChildProcess): Promise<Readonly<Record<string, string>>> {
-  const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
+type StartRecord = Readonly<Record<string, string>>;
+
+/** The first line of the child's stdout as a record; `{}` when it ended without one, `silent` when it says nothing in time. */
+async function firstLine(child: ChildProcess, timeoutMs: number): Promise<StartRecord> {
+  const silent = AbortSignal.timeout(timeoutMs);
+  const lines = createInterface({ input: child.stdout!, signal: silent });
   try {
-    for await (const line of createInterface({ input: child.stdout! }))
-      return JSON.parse(line) as Record<string, string>;
-    return {};
+    for await (const line of lines) return JSON.parse(line) as StartRecord;
   } catch {
-    return {};
-  } finally {
-    clearTimeout(timer);
+    // Not a line of ours: reported like no line at all.
   }
+  return silent.aborted ? { error: 'enclave-silent' } : {};
 }
 
 const START_ERRORS: Readonly<Record<string, string>> = {
@@ -73,6 +76,7 @@ const START_ERRORS: Readonly<Record<string, string>> = {
   'jws-header': 'manifest.jws is not a manifest signature',
   'owner-key': 'manifest.json names another owner key',
   'sealed-part': 'enclave.sealed is not the file that manifest.json lists',
+  'enclave-silent': 'its process runs but says nothing; the machine may be overloaded, try again',
   'sealed-state': 'the sealed state does not open: it belongs to another bundle or machine, or was altered',
 };
 
@@ -83,6 +87,65 @@ function startError(record: Readonly<Record<string, string>>, bundleDir: string)
   if (record.kind === 'verification') return new VerificationError(code, message, details);
   if (record.kind === 'malformed') return new MalformedError(code, message, details);
   return new EnvironmentError(code, message, details);
+}
+
+interface Paths {
+  readonly bundleDir: string;
+  readonly stateDir: string;
+  readonly socketDir: string;
+  readonly socketPath: string;
+}
+
+/** The enclave's process, and what its first line said. It never outlives this process. */
+interface Started {
+  readonly child: ChildProcess;
+  readonly record: StartRecord;
+  readonly exited: Promise<void>;
+  kill(): void;
+}
+
+async function start(command: readonly string[], timeoutMs: number): Promise<Started> {
+  const child = spawn(command[0]!, command.slice(1), {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { PATH: process.env.PATH },
+    // A process group of its own: Ctrl-C reaches the terminal's whole group and would kill bubblewrap before this process has
+    // stopped where it can resume. Windows has no groups, and a detached child there opens a window.
+    detached: process.platform !== 'win32',
+  });
+  const kill = (): void => void child.kill('SIGKILL');
+  process.on('exit', kill);
+  const exited = new Promise<void>((resolve) => {
+    child.once('error', () => resolve());
+    child.once('exit', () => resolve());
+  }).then(() => void process.off('exit', kill));
+  return { child, record: await firstLine(child, timeoutMs), exited, kill };
+}
+
+/** Starts anew when a process says nothing in its time; its refusals and crashes are final. Throws what `startError` makes of them. */
+async function startSpoken(command: readonly string[], options: LaunchOptions): Promise<Started> {
+  const timeouts = options.startTimeoutsMs ?? START_TIMEOUTS_MS;
+  for (const [attempt, timeoutMs] of timeouts.entries()) {
+    const started = await start(command, timeoutMs);
+    if (started.record.ready === 'yes') return started;
+    started.kill();
+    await started.exited;
+    const again = started.record.error === 'enclave-silent' && attempt < timeouts.length - 1;
+    if (!again) throw startError(started.record, options.bundleDir);
+    notify(options, `the enclave's process said nothing for ${timeoutMs / 1000} s; it was killed and is started again`);
+  }
+  throw new RangeError('startTimeoutsMs is empty');
+}
+
+function notify(options: LaunchOptions, line: string): void {
+  if (options.onNotice) options.onNotice(line);
+  else process.stderr.write(`${line}\n`);
+}
+
+function enclaveCommand(options: LaunchOptions, sandbox: EnclaveProcess['sandbox'], paths: Paths): string[] {
+  const { bundleDir, stateDir, socketPath } = paths;
+  const ownerKey = encodeBase64url(options.ownerPublicKey);
+  const command = [process.execPath, ENCLAVE_MAIN, bundleDir, stateDir, socketPath, ownerKey];
+  return sandbox === 'none' ? command : ['bwrap', ...bubblewrapArguments(paths), ...command];
 }
 
 /**
@@ -96,43 +159,26 @@ export async function launchEnclave(options: LaunchOptions): Promise<EnclaveProc
   const socketDir = chooseSocketDir(stateDir);
   const socketPath = join(socketDir, 'enclave.sock');
   const sandbox = chooseSandbox(options.sandbox);
-  const command = [
-    process.execPath,
-    ENCLAVE_MAIN,
-    bundleDir,
-    stateDir,
-    socketPath,
-    encodeBase64url(options.ownerPublicKey),
-  ];
-  const wrapped =
-    sandbox === 'none' ? command : ['bwrap', ...bubblewrapArguments({ bundleDir, stateDir, socketDir }), ...command];
-  const child = spawn(wrapped[0]!, wrapped.slice(1), {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    env: { PATH: process.env.PATH },
-    // A process group of its own: Ctrl-C reaches the terminal's whole group and would kill bubblewrap before this process has
-    // stopped where it can resume. Windows has no groups, and a detached child there opens a window.
-    detached: process.platform !== 'win32',
-  });
-  const kill = (): void => void child.kill('SIGKILL');
-  process.on('exit', kill);
-  const exited = new Promise<void>((resolve) => {
-    child.once('error', () => resolve());
-    child.once('exit', () => resolve());
-  }).then(() => {
-    process.off('exit', kill);
+  const removeSocketDir = (): void => {
     if (socketDir !== stateDir) rmSync(socketDir, { recursive: true, force: true });
-  });
-  const started = await firstLine(child);
-  const { label, root } = started;
-  if (started.ready !== 'yes' || label === undefined || root === undefined) {
-    kill();
-    await exited;
-    throw startError(started, bundleDir);
+  };
+  let started: Started;
+  try {
+    started = await startSpoken(
+      enclaveCommand(options, sandbox, { bundleDir, stateDir, socketDir, socketPath }),
+      options,
+    );
+  } catch (error) {
+    removeSocketDir();
+    throw error;
   }
+  const { child, kill, record } = started;
+  const exited = started.exited.then(removeSocketDir);
   // An idle enclave must not keep its parent's event loop alive.
   child.unref();
   for (const stream of [child.stdin, child.stdout]) (stream as unknown as { unref(): void }).unref();
-  (options.onNotice ?? ((line) => process.stderr.write(`${line}\n`)))(`${label} (sandbox: ${sandbox})`);
+  const label = record.label ?? 'SIMULATED';
+  notify(options, `${label} (sandbox: ${sandbox})`);
   function waitForExit(): Promise<void> {
     child.ref();
     return exited;
@@ -143,7 +189,7 @@ export async function launchEnclave(options: LaunchOptions): Promise<EnclaveProc
     await waitForExit();
     clearTimeout(timer);
   }
-  const simulatedRoot = decodeBase64url(root);
+  const simulatedRoot = decodeBase64url(record.root ?? '');
   return {
     socketPath,
     sandbox,
