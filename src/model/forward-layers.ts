@@ -4,11 +4,21 @@ import type { Graph, Value } from '../graph/graph.js';
 import { split } from '../graph/ops/shape.js';
 import type { DecoderConfig } from './config.js';
 import { blockName, type Layers, type Stream } from './decoder.js';
-import type { SegmentWeight, WeightRole } from './segments.js';
+import type { SegmentWeight, Space } from './segments.js';
 
 const contrib = 'com.microsoft';
 // GroupQueryAttention rotates only heads whose width is a multiple of this (runtime 1.30).
 const fusedRotaryMultiple = 16;
+
+/** A linear layer: its matrix [in, out], the checkpoint modules its columns come from, and the norm before it. */
+interface Linear {
+  readonly shape: readonly [number, number];
+  readonly block: number;
+  readonly rows: Space;
+  readonly columns: Readonly<Record<string, Space>>;
+  readonly gain: string | null;
+  readonly bias: boolean;
+}
 
 export class ForwardLayers implements Layers {
   readonly weights: SegmentWeight[] = [];
@@ -37,13 +47,23 @@ export class ForwardLayers implements Layers {
 
   embed(name: string): Value {
     const { vocabSize, hiddenSize } = this.#config;
-    const table = this.#weight(`${name}.weight`, [vocabSize, hiddenSize], 'embedding', [`${name}.weight`]);
+    const table = this.#weight({
+      name: `${name}.weight`,
+      kind: 'table',
+      shape: [vocabSize, hiddenSize],
+      block: null,
+      rows: 'vocabulary',
+      parts: [{ tensor: `${name}.weight`, columns: 'residual' }],
+      gain: null,
+    });
     return this.#graph.emitOne('Gather', [table, this.#ids], { shape: ['batch', 'tokens', hiddenSize] }, { axis: 0 });
   }
 
   norm(stream: Stream, name: string): { normed: Value; residual: Value } {
     const { hiddenSize, rmsNormEps } = this.#config;
-    const gain = this.#weight(`${name}.weight`, [hiddenSize], 'norm', [`${name}.weight`]);
+    const gain = this.#vector(`${name}.weight`, hiddenSize, 'gain', null, [
+      { tensor: `${name}.weight`, columns: 'residual' },
+    ]);
     const shape = ['batch', 'tokens', hiddenSize];
     const epsilon = { float: rmsNormEps };
     if (stream.pending === null) {
@@ -70,9 +90,14 @@ export class ForwardLayers implements Layers {
   attention(x: Value, index: number): Value {
     const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize } = this.#config;
     const name = (part: string): string => blockName(index, `self_attn.${part}`);
-    const width = (heads + 2 * kvHeads) * headDim;
-    const parts = ['q_proj', 'k_proj', 'v_proj'].map(name);
-    const qkv = this.#linear(x, name('qkv_proj'), [hiddenSize, width], 'residual-reader', parts, this.#config.qkvBias);
+    const qkv = this.#linear(x, name('qkv_proj'), {
+      shape: [hiddenSize, (heads + 2 * kvHeads) * headDim],
+      block: index,
+      rows: 'residual',
+      columns: { [name('q_proj')]: 'query', [name('k_proj')]: 'key', [name('v_proj')]: 'value' },
+      gain: blockName(index, 'input_layernorm.weight'),
+      bias: this.#config.qkvBias,
+    });
     const cacheShape = ['batch', kvHeads, 'past', headDim];
     const pastKey = this.#graph.input(`past_key_${index}`, 'float32', cacheShape);
     const pastValue = this.#graph.input(`past_value_${index}`, 'float32', cacheShape);
@@ -95,8 +120,14 @@ export class ForwardLayers implements Layers {
     ) as [Value, Value, Value];
     this.#graph.output(`present_key_${index}`, key);
     this.#graph.output(`present_value_${index}`, value);
-    const out = name('o_proj');
-    return this.#linear(mixed, out, [heads * headDim, hiddenSize], 'residual-writer', [out], this.#config.outputBias);
+    return this.#linear(mixed, name('o_proj'), {
+      shape: [heads * headDim, hiddenSize],
+      block: index,
+      rows: 'heads',
+      columns: { [name('o_proj')]: 'residual' },
+      gain: null,
+      bias: this.#config.outputBias,
+    });
   }
 
   // q, k and v with q and k rotated, for head widths the fused operator does not rotate.
@@ -117,40 +148,60 @@ export class ForwardLayers implements Layers {
   }
 
   gatedMlp(x: Value, index: number): Value {
-    const { hiddenSize, intermediateSize, mlpBias } = this.#config;
-    const project = (part: string, shape: [number, number], role: WeightRole, input: Value): Value => {
-      const name = blockName(index, `mlp.${part}`);
-      return this.#linear(input, name, shape, role, [name], mlpBias);
+    const { hiddenSize, intermediateSize, mlpBias: bias } = this.#config;
+    const gain = blockName(index, 'post_attention_layernorm.weight');
+    const read = (part: 'gate' | 'up'): Value => {
+      const name = blockName(index, `mlp.${part}_proj`);
+      const shape = [hiddenSize, intermediateSize] as const;
+      return this.#linear(x, name, { shape, block: index, rows: 'residual', columns: { [name]: part }, gain, bias });
     };
-    const gate = project('gate_proj', [hiddenSize, intermediateSize], 'residual-reader', x);
-    const up = project('up_proj', [hiddenSize, intermediateSize], 'residual-reader', x);
+    const gate = read('gate');
+    const up = read('up');
     const activated = this.#graph.emitOne('QuickGelu', [gate], { shape: gate.shape }, { alpha: { float: 1 } }, contrib);
     const product = this.#graph.emitOne('Mul', [activated, up], { shape: gate.shape });
-    return project('down_proj', [intermediateSize, hiddenSize], 'residual-writer', product);
+    const down = blockName(index, 'mlp.down_proj');
+    return this.#linear(product, down, {
+      shape: [intermediateSize, hiddenSize],
+      block: index,
+      rows: 'neurons',
+      columns: { [down]: 'residual' },
+      gain: null,
+      bias,
+    });
   }
 
-  #linear(x: Value, name: string, shape: [number, number], role: WeightRole, parts: string[], bias: boolean): Value {
-    const weight = this.#weight(
-      `${name}.weight`,
+  #linear(x: Value, name: string, linear: Linear): Value {
+    const { shape, block, rows, gain } = linear;
+    const parts = Object.entries(linear.columns);
+    const tensors = (suffix: string) => parts.map(([part, columns]) => ({ tensor: `${part}.${suffix}`, columns }));
+    const matrix = {
+      name: `${name}.weight`,
+      kind: 'matrix',
       shape,
-      role,
-      parts.map((part) => `${part}.weight`),
-    );
+      block,
+      rows,
+      parts: tensors('weight'),
+      gain,
+    } as const;
     const outShape = [...x.shape.slice(0, -1), shape[1]];
-    const product = this.#graph.emitOne('MatMul', [x, weight], { shape: outShape });
-    if (!bias) return product;
-    const biasRole = role === 'residual-writer' ? 'residual-bias' : 'bias';
-    const offset = this.#weight(
-      `${name}.bias`,
-      [shape[1]],
-      biasRole,
-      parts.map((part) => `${part}.bias`),
-    );
+    const product = this.#graph.emitOne('MatMul', [x, this.#weight(matrix)], { shape: outShape });
+    if (!linear.bias) return product;
+    const offset = this.#vector(`${name}.bias`, shape[1], 'bias', block, tensors('bias'));
     return this.#graph.emitOne('Add', [product, offset], { shape: outShape });
   }
 
-  #weight(name: string, shape: number[], role: WeightRole, parts: string[]): Value {
-    this.weights.push({ name, shape, role, parts });
-    return this.#graph.weight(name, shape);
+  #vector(
+    name: string,
+    size: number,
+    kind: 'bias' | 'gain',
+    block: number | null,
+    parts: SegmentWeight['parts'],
+  ): Value {
+    return this.#weight({ name, kind, shape: [size], block, rows: null, parts, gain: null });
+  }
+
+  #weight(weight: SegmentWeight): Value {
+    this.weights.push(weight);
+    return this.#graph.weight(weight.name, weight.shape);
   }
 }

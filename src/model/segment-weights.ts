@@ -4,19 +4,19 @@ import type { FileHandle } from 'node:fs/promises';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Placement } from '../graph/onnx.js';
-import type { SegmentGraph, SegmentWeight } from './segments.js';
+import { type SegmentGraph, type SegmentWeight, sizeOfWeight } from './segments.js';
 import type { TensorSource } from './tensors.js';
 
 const alignment = 64;
 
 /** `source` [rows, columns] transposed into columns `at`.. of `target` [columns, stride]; blocked so that both sides stay in cache. */
-function transposeInto(
+export function transposeInto(
   source: Float32Array,
   rows: number,
   columns: number,
   target: Float32Array,
-  stride: number,
-  at: number,
+  stride: number = rows,
+  at = 0,
 ): void {
   const block = 32;
   for (let r0 = 0; r0 < rows; r0 += block) {
@@ -33,21 +33,14 @@ function transposeInto(
 
 /** A segment's weight in its own layout: linear tensors transposed to [in, out] and joined along columns. */
 export async function readSegmentWeight(tensors: TensorSource, weight: SegmentWeight): Promise<Float32Array> {
-  if (weight.role === 'embedding') return tensors.read(weight.parts[0]!);
-  const size = weight.shape.reduce((a, b) => a * b, 1);
-  if (weight.shape.length === 1 && weight.parts.length === 1) return tensors.read(weight.parts[0]!);
-  const joined = new Float32Array(size);
+  if (weight.kind === 'table') return tensors.read(weight.parts[0]!.tensor);
+  const joined = new Float32Array(sizeOfWeight(weight));
+  const [inputs, outputs] = weight.kind === 'matrix' ? (weight.shape as [number, number]) : [1, weight.shape[0]!];
   let at = 0;
-  for (const part of weight.parts) {
-    const data = await tensors.read(part);
-    if (weight.shape.length === 1) {
-      joined.set(data, at);
-      at += data.length;
-    } else {
-      const inputs = weight.shape[0]!;
-      transposeInto(data, data.length / inputs, inputs, joined, weight.shape[1]!, at);
-      at += data.length / inputs;
-    }
+  for (const { tensor } of weight.parts) {
+    const data = await tensors.read(tensor);
+    transposeInto(data, data.length / inputs, inputs, joined, outputs, at);
+    at += data.length / inputs;
   }
   return joined;
 }

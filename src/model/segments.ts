@@ -6,23 +6,44 @@ import type { DecoderConfig } from './config.js';
 import { decoderBody } from './decoder.js';
 import { ForwardLayers } from './forward-layers.js';
 
-/** What a weight does to the residual stream and the vocabulary; a lock transforms each role in its own way. */
-export type WeightRole =
-  | 'embedding'
-  | 'residual-reader'
-  | 'residual-writer'
-  | 'head'
-  | 'norm'
-  | 'bias'
-  | 'residual-bias';
+/**
+ * The space that one axis of a weight lives in. A lock gives each space a change of basis: whoever writes into the space is multiplied
+ * by it, whoever reads from it by its inverse. `query` … `neurons` exist once per block; `heads` is what attention hands to its output
+ * projection, `neurons` what the feed-forward's inside hands to `down`; `position` and `head` (one head's width) stay as they are.
+ */
+export type Space =
+  | 'vocabulary'
+  | 'residual'
+  | 'query'
+  | 'key'
+  | 'value'
+  | 'heads'
+  | 'gate'
+  | 'up'
+  | 'neurons'
+  | 'position'
+  | 'head';
 
 export interface SegmentWeight {
   readonly name: string;
-  /** [in, out] for products, [vocabulary, width] for the embedding, [n] for gains and biases. */
+  /**
+   * `matrix` [in, out], read from checkpoint tensors stored [out, in]; `table` [rows, width], stored as it is; `bias` and `gain` [n].
+   * A gain multiplies its space element by element.
+   */
+  readonly kind: 'matrix' | 'table' | 'bias' | 'gain';
   readonly shape: readonly number[];
-  readonly role: WeightRole;
-  /** Checkpoint tensors it is made of; several are joined along columns (q|k|v). Linear ones are stored [out, in]. */
-  readonly parts: readonly string[];
+  /** Which block's spaces are meant; null outside blocks. */
+  readonly block: number | null;
+  /** Space of the first axis of a matrix or table; null for vectors. */
+  readonly rows: Space | null;
+  /** Checkpoint tensors it is made of and the space of the columns each fills; several are joined along columns (q|k|v). */
+  readonly parts: readonly { readonly tensor: string; readonly columns: Space }[];
+  /** The norm right before a matrix that reads the residual: its gain may be folded into the rows. */
+  readonly gain: string | null;
+}
+
+export function sizeOfWeight(weight: SegmentWeight): number {
+  return weight.shape.reduce((product, length) => product * length, 1);
 }
 
 export interface SegmentGraph {
@@ -56,9 +77,12 @@ function headSegment(config: DecoderConfig): SegmentGraph {
   const source = config.tieWordEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight';
   const weight: SegmentWeight = {
     name: 'lm_head.weight',
+    kind: 'matrix',
     shape: [hiddenSize, vocabSize],
-    role: 'head',
-    parts: [source],
+    block: null,
+    rows: 'residual',
+    parts: [{ tensor: source, columns: 'vocabulary' }],
+    gain: 'model.norm.weight',
   };
   // Scaling the hidden state by 1/T scales every logit at a fraction of the cost.
   const scaled = graph.emitOne('Mul', [hidden, inverseTemperature], { shape: ['rows', hiddenSize] });

@@ -6,16 +6,17 @@ import { writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { DecoderConfig } from '../model/config.js';
-import { readSegmentWeight, writeSegments } from '../model/segment-weights.js';
-import { buildSegments, type SegmentWeight } from '../model/segments.js';
+import { writeSegments } from '../model/segment-weights.js';
+import { buildSegments, type SegmentWeight, sizeOfWeight } from '../model/segments.js';
 import type { TensorSource } from '../model/tensors.js';
-import { lockTensor, permutationSecrets } from '../trusted/lock/permutation.js';
 import { sealPart } from '../trusted/lock/sealed-part.js';
 import { MalformedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
 import { FORMAT_VERSION, type Manifest, type Plan, type Scheme, SEALED_PART } from '../trusted/wire/manifest.js';
 import { writeBundle } from './bundle-writer.js';
 import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
+import { createScheme } from './scheme/lock-scheme.js';
+import { lockWeight } from './scheme/lock-weight.js';
 
 export interface LockProgress {
   readonly tensor: string;
@@ -50,10 +51,6 @@ export interface LockedBundle {
 
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
 
-function weightBytes(weight: SegmentWeight): number {
-  return 4 * weight.shape.reduce((product, length) => product * length, 1);
-}
-
 /** Everything on the accelerator: the one placement that exists so far. */
 function acceleratorPlan(config: DecoderConfig): Plan {
   const blocks = Array.from({ length: config.numHiddenLayers }, () => 'accelerator' as const);
@@ -65,23 +62,23 @@ function acceleratorPlan(config: DecoderConfig): Plan {
  * MalformedError; then nothing is left in `outDir`.
  */
 export async function lockModel(options: LockOptions): Promise<LockedBundle> {
-  const { checkpoint, outDir, scheme = 'permutation', onProgress } = options;
+  const { checkpoint, outDir, scheme = 'rotation', onProgress } = options;
   const keys = options.keys ?? createOwnerKeys(options.seed === undefined ? {} : { lockSeed: options.seed });
   const { config, tensors } = checkpoint;
   const tokenizer = checkpoint.tokenizer as Readonly<Record<string, Uint8Array>>;
   const tokenizerJson = tokenizer['tokenizer.json'];
   if (tokenizerJson === undefined)
     throw new MalformedError('tokenizer-missing', 'the checkpoint has no tokenizer.json');
-  const secrets = permutationSecrets(keys.lockSeed, config);
+  const lock = createScheme(scheme, keys.lockSeed, config);
   const segments = buildSegments(config);
   const weights = segments.flatMap((segment) => segment.weights);
-  const bytesTotal = weights.reduce((sum, weight) => sum + weightBytes(weight), 0);
+  const bytesTotal = 4 * weights.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
   let done = 0;
   let bytesDone = 0;
   async function lockedWeight(weight: SegmentWeight): Promise<Float32Array> {
-    const locked = lockTensor(weight.role, await readSegmentWeight(tensors, weight), weight.shape, secrets);
+    const locked = await lockWeight(lock, tensors, weight, 0);
     done++;
-    bytesDone += weightBytes(weight);
+    bytesDone += locked.byteLength;
     onProgress?.({ tensor: weight.name, done, total: weights.length, bytesDone, bytesTotal });
     return locked;
   }

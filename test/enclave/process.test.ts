@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { EnclaveClient } from '../../src/edge/enclave/client.js';
 import { bubblewrapWorks } from '../../src/edge/enclave/sandbox.js';
 import { grantLicence } from '../../src/owner/grant.js';
-import { permutationSecrets } from '../../src/trusted/lock/permutation.js';
+import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
 import { verifyReceipt } from '../../src/trusted/wire/receipt.js';
 import { tinyConfig } from '../owner/tiny-model.js';
 import { appraised, lockTiny, start, terms, unlock } from './licensed-enclave.js';
@@ -49,7 +49,7 @@ test('attest, grant, unlock, authorise, release, destroy', async (t) => {
   assert.equal(status.licence?.licenceId, licence.licenceId);
   assert.equal(status.licence.remainingTokens, 100);
 
-  const { vocabulary } = permutationSecrets(bundle.keys.lockSeed, tinyConfig);
+  const vocabulary = vocabularyPermutation(bundle.keys.lockSeed, 'rotation', tinyConfig.vocabSize);
   const session = await client.begin({ topK: 8, temperature: 1 });
   const locked = await session.authorise(ids);
   assert.deepEqual(
@@ -167,7 +167,7 @@ test('outstanding requests are answered each to its own caller', async (t) => {
   const bundle = await lockTiny(t);
   const enclave = await start(t, bundle);
   await unlock(bundle, enclave, { budgetTokens: 1000 });
-  const { vocabulary } = permutationSecrets(bundle.keys.lockSeed, tinyConfig);
+  const vocabulary = vocabularyPermutation(bundle.keys.lockSeed, 'rotation', tinyConfig.vocabSize);
   const session = await enclave.client.begin({ topK: 8, temperature: 1 });
   const second = await EnclaveClient.connect(enclave.process.socketPath);
   t.after(() => second.close());

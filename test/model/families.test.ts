@@ -13,7 +13,10 @@ import { decoderBody } from '../../src/model/decoder.js';
 import { readSegmentWeight, writeSegments } from '../../src/model/segment-weights.js';
 import { buildSegments } from '../../src/model/segments.js';
 import { TrainingLayers } from '../../src/model/training-layers.js';
-import { lockTensor, permutationSecrets } from '../../src/trusted/lock/permutation.js';
+import { createScheme } from '../../src/owner/scheme/lock-scheme.js';
+import { lockWeight } from '../../src/owner/scheme/lock-weight.js';
+import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
+import { SCHEMES } from '../../src/trusted/wire/manifest.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
 import { readJson } from './fixtures.js';
 
@@ -77,22 +80,24 @@ for (const family of ['llama', 'mistral', 'qwen2']) {
     await accelerator.close();
   });
 
-  test(`${family}: locked, in locked ids, biases included`, async (t) => {
-    const { reference, config, tensors } = await open(family);
-    const folder = await temporaryFolder(t);
-    const secrets = permutationSecrets(new Uint8Array(32).fill(9), config);
-    await writeSegments(folder, buildSegments(config), async (weight) =>
-      lockTensor(weight.role, await readSegmentWeight(tensors, weight), weight.shape, secrets),
-    );
-    await tensors.close();
-    const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
-    const ids = Int32Array.from(reference.ids[0]!, (id) => secrets.vocabulary[id]!);
-    const hidden = await accelerator.hidden({ ids, batch: 1, tokens: columns, lengths: [columns] });
-    const top = await accelerator.topK(hidden.subarray((columns - 1) * config.hiddenSize), 1, config.vocabSize, 1);
-    const logprobOf = (token: number): number => top.logprobs[top.ids.indexOf(secrets.vocabulary[token]!)]!;
-    assertLogprobs(logprobOf, reference.logits[String(columns - 1)]![0]!, 'locked');
-    await accelerator.close();
-  });
+  for (const scheme of SCHEMES) {
+    test(`${family}: locked by ${scheme}, in locked ids, biases included`, async (t) => {
+      const { reference, config, tensors } = await open(family);
+      const folder = await temporaryFolder(t);
+      const seed = new Uint8Array(32).fill(9);
+      const lock = createScheme(scheme, seed, config);
+      await writeSegments(folder, buildSegments(config), (weight) => lockWeight(lock, tensors, weight, 0));
+      await tensors.close();
+      const vocabulary = vocabularyPermutation(seed, scheme, config.vocabSize);
+      const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
+      const ids = Int32Array.from(reference.ids[0]!, (id) => vocabulary[id]!);
+      const hidden = await accelerator.hidden({ ids, batch: 1, tokens: columns, lengths: [columns] });
+      const top = await accelerator.topK(hidden.subarray((columns - 1) * config.hiddenSize), 1, config.vocabSize, 1);
+      const logprobOf = (token: number): number => top.logprobs[top.ids.indexOf(vocabulary[token]!)]!;
+      assertLogprobs(logprobOf, reference.logits[String(columns - 1)]![0]!, 'locked');
+      await accelerator.close();
+    });
+  }
 
   test(`${family}: training graph`, async () => {
     const { reference, config, tensors } = await open(family);

@@ -11,11 +11,12 @@ import { buildSegments } from '../../src/model/segments.js';
 import { writeBundle } from '../../src/owner/bundle-writer.js';
 import { type LockProgress, lockModel } from '../../src/owner/lock-checkpoint.js';
 import { createOwnerKeys } from '../../src/owner/owner-keys.js';
-import { permutationSecrets, unlockTensor } from '../../src/trusted/lock/permutation.js';
+import { createScheme } from '../../src/owner/scheme/lock-scheme.js';
+import { lockWeight } from '../../src/owner/scheme/lock-weight.js';
 import { MalformedError } from '../../src/trusted/wire/errors.js';
 import { temporaryFolder, tinyCheckpoint, tinyConfig } from './tiny-model.js';
 
-test('every weight of the bundle is the checkpoint’s, locked; unlocking gives it back', async (t) => {
+test('every weight of the bundle is the checkpoint’s, locked as the scheme says', async (t) => {
   const outDir = join(await temporaryFolder(t), 'model.lock');
   const checkpoint = tinyCheckpoint();
   const progress: LockProgress[] = [];
@@ -31,17 +32,20 @@ test('every weight of the bundle is the checkpoint’s, locked; unlocking gives 
   assert.equal(progress.at(-1)?.done, progress.at(-1)?.total);
   assert.equal(progress.at(-1)?.bytesDone, progress.at(-1)?.bytesTotal);
 
-  const secrets = permutationSecrets(keys.lockSeed, tinyConfig);
+  const lock = createScheme('rotation', keys.lockSeed, tinyConfig);
   for (const [i, segment] of buildSegments(tinyConfig).entries()) {
     const data = await readFile(bundle.segments[i]!.data);
     let offset = 0;
     for (const weight of segment.weights) {
       offset = Math.ceil(offset / 64) * 64;
-      const plain = await readSegmentWeight(checkpoint.tensors, weight);
-      const stored = new Float32Array(new Uint8Array(data.subarray(offset, offset + plain.byteLength)).buffer);
-      assert.deepEqual(unlockTensor(weight.role, stored, weight.shape, secrets), plain, weight.name);
-      if (weight.role !== 'bias') assert.notDeepEqual(stored, plain, `${weight.name} is not locked`);
-      offset += plain.byteLength;
+      const expected = await lockWeight(lock, checkpoint.tensors, weight, 0);
+      const stored = new Float32Array(new Uint8Array(data.subarray(offset, offset + expected.byteLength)).buffer);
+      assert.deepEqual(stored, expected, weight.name);
+      if (weight.kind === 'matrix' || weight.kind === 'table') {
+        const plain = await readSegmentWeight(checkpoint.tensors, weight);
+        assert.notDeepEqual(stored, plain, `${weight.name} is not locked`);
+      }
+      offset += expected.byteLength;
     }
     assert.equal(offset, data.length);
   }

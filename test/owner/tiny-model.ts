@@ -49,9 +49,9 @@ function shapes(config: DecoderConfig): Map<string, readonly number[]> {
   const found = new Map<string, readonly number[]>();
   for (const weight of buildSegments(config).flatMap((segment) => segment.weights)) {
     for (const part of weight.parts) {
-      const projection = part.split('.').at(-2) ?? '';
-      const vocabulary = /embed_tokens|lm_head/.test(part);
-      found.set(part, vocabulary ? [config.vocabSize, d] : (linear[projection] ?? [d]));
+      const projection = part.tensor.split('.').at(-2) ?? '';
+      const vocabulary = /embed_tokens|lm_head/.test(part.tensor);
+      found.set(part.tensor, vocabulary ? [config.vocabSize, d] : (linear[projection] ?? [d]));
     }
   }
   return found;

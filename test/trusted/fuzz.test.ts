@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { permutationSecrets } from '../../src/trusted/lock/permutation.js';
+import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
 import { encodeFrame, type Frame, FrameDecoder } from '../../src/trusted/wire/frame.js';
 import * as messages from '../../src/trusted/wire/messages.js';
 import { Driver, fakeBundle, shape } from './fake-port.js';
@@ -39,7 +39,7 @@ test('10,000 arbitrary frames, in every state, are answered and leak nothing', a
     keys.lockSeed,
     keys.signingSecret,
     port.sealingKey,
-    new Uint8Array(permutationSecrets(keys.lockSeed, shape).vocabulary.buffer),
+    new Uint8Array(vocabularyPermutation(keys.lockSeed, 'permutation', shape.vocabSize).buffer),
   ]);
   const needles = secrets.map((secret) => Buffer.from(secret).toString('latin1'));
   const type = fc.oneof(fc.integer({ min: 1, max: 7 }), fc.integer({ min: 0, max: 255 }));

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createOwnerKeys } from '../../src/owner/owner-keys.js';
 import { signWithOwnerKey } from '../../src/owner/sign.js';
-import { permutationSecrets } from '../../src/trusted/lock/permutation.js';
 import { invertPermutation } from '../../src/trusted/lock/stream.js';
+import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
 import { encodeGrantContents } from '../../src/trusted/wire/grant.js';
 import { encodeLicence, type Licence } from '../../src/trusted/wire/licence.js';
 import * as messages from '../../src/trusted/wire/messages.js';
@@ -171,7 +171,7 @@ test('release undoes the permutation and enforces top-k, distinct ids, log-proba
   driver.expect('unlock', await driver.grant());
   const session = driver.session();
   assert.equal(driver.release(session, 1), 'release-not-authorised');
-  const { vocabulary } = permutationSecrets(driver.bundle.keys.lockSeed, shape);
+  const vocabulary = vocabularyPermutation(driver.bundle.keys.lockSeed, 'permutation', shape.vocabSize);
   const ids = messages.decodeIds(driver.authorise(session, [0, 49, 7]) as Uint8Array);
   assert.deepEqual([...ids], [vocabulary[0], vocabulary[49], vocabulary[7]]);
   for (const bad of [-1, 50, 2 ** 31 - 1, -(2 ** 31)]) {

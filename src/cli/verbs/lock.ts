@@ -6,7 +6,7 @@ import { type Command, Option } from 'commander';
 import type { OwnerKeys } from '../../owner/owner-keys.js';
 import { equalBytes } from '../../trusted/wire/bytes.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
-import type { Scheme } from '../../trusted/wire/manifest.js';
+import { SCHEMES, type Scheme } from '../../trusted/wire/manifest.js';
 import { InterruptedError } from '../errors.js';
 import { renderPairs } from '../table.js';
 import { formatBytes } from '../terminal.js';
@@ -40,9 +40,7 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
         "owner's secrets: made by the first lock, keep them; with them a lock can be repeated",
       )
       .option('--public-key <file>', "where the owner's public key goes (default: <keys>.pub)")
-      .addOption(
-        new Option('--scheme <name>', 'how weights are locked').choices(['permutation']).default('permutation'),
-      );
+      .addOption(new Option('--scheme <name>', 'how weights are locked').choices(SCHEMES).default('rotation'));
   },
   parse(command: Command): LockVerbOptions {
     const { model, out, scheme, keys, publicKey } = command.opts<LockVerbOptions>();

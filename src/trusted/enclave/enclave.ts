@@ -2,9 +2,9 @@
 // fresh → attested → unlocked → (exhausted | expired) → destroyed; a further licence takes the place of the one before.
 // A tokens' charge is sealed to disk before its rows are answered; every failure leaves as a code, never as text.
 
-import { type PermutationSecrets, permutationSecrets } from '../lock/permutation.js';
 import { openPart } from '../lock/sealed-part.js';
 import { invertPermutation } from '../lock/stream.js';
+import { vocabularyPermutation } from '../lock/vocabulary.js';
 import { encodeUtf8 } from '../wire/bytes.js';
 import { encodeCanonicalJson } from '../wire/canonical-json.js';
 import type { Frame } from '../wire/frame.js';
@@ -36,12 +36,12 @@ export function createEnclave(port: PlatformPort): Enclave {
   let record = start.record;
   let version = start.version;
   let attested = false;
-  let secrets: (PermutationSecrets & { readonly tokenOfLockedId: Int32Array }) | null = null;
+  let secrets: { readonly vocabulary: Int32Array; readonly tokenOfLockedId: Int32Array } | null = null;
 
   function deriveSecrets(lockSeed: Uint8Array): void {
-    const derived = permutationSecrets(lockSeed, manifest.model);
+    const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, manifest.model.vocabSize);
     lockSeed.fill(0);
-    secrets = { ...derived, tokenOfLockedId: invertPermutation(derived.vocabulary) };
+    secrets = { vocabulary, tokenOfLockedId: invertPermutation(vocabulary) };
   }
   if (record?.kind === 'live') {
     deriveSecrets(openPart(port.bundle.sealedPart, record.bundleKey, manifest.scheme, manifest.model).lockSeed);

@@ -5,8 +5,13 @@ import { openBytes, sealBytes } from '../wire/aead.js';
 import { encodeUtf8 } from '../wire/bytes.js';
 import { Reader, Writer } from '../wire/codec.js';
 import type { Scheme } from '../wire/manifest.js';
-import type { LockShape } from './permutation.js';
 import { SEED_BYTES } from './stream.js';
+
+/** What the sealed part is bound to besides the scheme. */
+export interface LockShape {
+  readonly hiddenSize: number;
+  readonly vocabSize: number;
+}
 
 export interface SealedPart {
   readonly lockSeed: Uint8Array;

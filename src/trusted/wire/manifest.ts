@@ -9,7 +9,8 @@ import { type PublicKeyBytes, verifyJws } from './jws.js';
 import { MAX_HIDDEN_SIZE, MAX_MANIFEST_BYTES, MAX_VOCAB_SIZE } from './limits.js';
 
 export const FORMAT_VERSION = 1;
-export type Scheme = 'permutation';
+export type Scheme = 'permutation' | 'rotation';
+export const SCHEMES: readonly Scheme[] = ['permutation', 'rotation'];
 export type Place = 'accelerator' | 'enclave';
 
 export interface Plan {
@@ -77,7 +78,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     formatVersion,
     createdBy: fields.text('createdBy', /^[ -~]{1,64}$/),
     model: fields.value('model') as Manifest['model'],
-    scheme: fields.choice('scheme', ['permutation']),
+    scheme: fields.choice('scheme', SCHEMES),
     plan: {
       embedding: plan.choice('embedding', PLACES),
       blocks: plan.list('blocks', 4096).map(parsePlace),
