@@ -4,8 +4,9 @@ import type { FileHandle } from 'node:fs/promises';
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Placement } from '../graph/onnx.js';
-import { type SegmentGraph, type SegmentWeight, sizeOfWeight } from './segments.js';
+import type { SegmentGraph } from './segments.js';
 import type { TensorSource } from './tensors.js';
+import { type SegmentWeight, sizeOfWeight } from './weights.js';
 
 const alignment = 64;
 
@@ -46,9 +47,36 @@ export async function readSegmentWeight(tensors: TensorSource, weight: SegmentWe
 }
 
 /**
- * Writes `NN.onnx` and `NN.data` of every segment into `folder`, asking `weightOf` for one weight at a time.
- * Returns the file names relative to `folder`. Peak memory: one weight.
+ * Writes `NN.onnx` and `NN.data` of a segment into `folder`, asking `weightOf` for one weight at a time.
+ * Returns the two file names. Peak memory: one weight.
  */
+export async function writeSegment(
+  folder: string,
+  segment: SegmentGraph,
+  weightOf: (weight: SegmentWeight) => Promise<Float32Array>,
+): Promise<[graph: string, data: string]> {
+  const stem = String(segment.span.index).padStart(2, '0');
+  const [graph, dataFile] = [`${stem}.onnx`, `${stem}.data`];
+  const placement = new Map<string, Placement>();
+  const handle = await open(join(folder, dataFile), 'w');
+  try {
+    let offset = 0;
+    for (const weight of segment.weights) {
+      const data = await weightOf(weight);
+      offset = Math.ceil(offset / alignment) * alignment;
+      await writeFully(handle, data, offset);
+      placement.set(weight.name, { offset, length: data.byteLength });
+      offset += data.byteLength;
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await writeFile(join(folder, graph), segment.encode(dataFile, placement));
+  return [graph, dataFile];
+}
+
+/** Writes several segments; `folder` is made when missing. Returns the file names relative to it. */
 export async function writeSegments(
   folder: string,
   segments: readonly SegmentGraph[],
@@ -56,26 +84,7 @@ export async function writeSegments(
 ): Promise<string[]> {
   await mkdir(folder, { recursive: true });
   const files: string[] = [];
-  for (const segment of segments) {
-    const stem = String(segment.index).padStart(2, '0');
-    const placement = new Map<string, Placement>();
-    const handle = await open(join(folder, `${stem}.data`), 'w');
-    try {
-      let offset = 0;
-      for (const weight of segment.weights) {
-        const data = await weightOf(weight);
-        offset = Math.ceil(offset / alignment) * alignment;
-        await writeFully(handle, data, offset);
-        placement.set(weight.name, { offset, length: data.byteLength });
-        offset += data.byteLength;
-      }
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await writeFile(join(folder, `${stem}.onnx`), segment.encode(`${stem}.data`, placement));
-    files.push(`${stem}.onnx`, `${stem}.data`);
-  }
+  for (const segment of segments) files.push(...(await writeSegment(folder, segment, weightOf)));
   return files;
 }
 

@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { DecoderConfig } from '../../model/config.js';
 import { MalformedError } from '../../trusted/wire/errors.js';
-import { bundleId, type Manifest, type Plan, parseManifest, SEALED_PART } from '../../trusted/wire/manifest.js';
+import {
+  bundleId,
+  type Manifest,
+  type Plan,
+  parseManifest,
+  SEALED_PART,
+  segmentFiles,
+} from '../../trusted/wire/manifest.js';
 import { renderPairs, renderTable } from '../table.js';
 import { formatBytes, formatNumber, paint } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
@@ -51,7 +58,9 @@ async function runInspect(
   const parameters = expectedTensors(config).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const sizeOf = new Map(manifest.files.map(({ path, size }) => [path, size]));
   const bytesOf = (paths: readonly string[]): number => paths.reduce((sum, path) => sum + (sizeOf.get(path) ?? 0), 0);
-  const acceleratorBytes = bytesOf(manifest.segments.flatMap(({ graph, data }) => [graph, data]));
+  const acceleratorBytes = bytesOf(
+    manifest.segments.flatMap((segment) => (segment.place === 'accelerator' ? segmentFiles(segment) : [])),
+  );
   const enclaveBytes = bytesOf([SEALED_PART]);
   const rows: [string, string][] = [
     ['bundle', dir],

@@ -1,8 +1,8 @@
 // Reads one weight of a segment from a checkpoint and locks it. Zone: owner. DESIGN section 3.
 
 import { transposeInto } from '../../model/segment-weights.js';
-import { type SegmentWeight, sizeOfWeight } from '../../model/segments.js';
 import type { TensorSource } from '../../model/tensors.js';
+import { type SegmentWeight, sizeOfWeight } from '../../model/weights.js';
 import type { BasisChange } from './basis.js';
 import type { LockScheme } from './lock-scheme.js';
 
