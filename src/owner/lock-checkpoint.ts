@@ -9,6 +9,7 @@ import type { DecoderConfig } from '../model/config.js';
 import { writeSegments } from '../model/segment-weights.js';
 import { buildSegments, type SegmentWeight, sizeOfWeight } from '../model/segments.js';
 import type { TensorSource } from '../model/tensors.js';
+import type { WeightTile } from '../model/weight-tiles.js';
 import { sealPart } from '../trusted/lock/sealed-part.js';
 import { MalformedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
@@ -16,7 +17,7 @@ import { FORMAT_VERSION, type Manifest, type Plan, type Scheme, SEALED_PART } fr
 import { writeBundle } from './bundle-writer.js';
 import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
 import { createScheme } from './scheme/lock-scheme.js';
-import { lockWeight } from './scheme/lock-weight.js';
+import { lockedTiles } from './scheme/lock-weight.js';
 
 export interface LockProgress {
   readonly tensor: string;
@@ -75,12 +76,14 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   const bytesTotal = 4 * weights.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
   let done = 0;
   let bytesDone = 0;
-  async function lockedWeight(weight: SegmentWeight): Promise<Float32Array> {
-    const locked = await lockWeight(lock, tensors, weight, 0);
+  async function* lockedWeight(weight: SegmentWeight): AsyncGenerator<WeightTile> {
+    for await (const tile of lockedTiles(lock, tensors, weight, 0)) {
+      yield tile;
+      bytesDone += tile.data.byteLength;
+      onProgress?.({ tensor: weight.name, done, total: weights.length, bytesDone, bytesTotal });
+    }
     done++;
-    bytesDone += locked.byteLength;
     onProgress?.({ tensor: weight.name, done, total: weights.length, bytesDone, bytesTotal });
-    return locked;
   }
   const bundleId = await writeBundle(outDir, keys, async (folder) => {
     const files = await writeSegments(join(folder, 'segments'), segments, lockedWeight);
