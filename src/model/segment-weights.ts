@@ -40,8 +40,8 @@ export function placeWeights(segment: SegmentGraph): Map<string, Placement> {
 /** What an earlier, interrupted run has written. */
 export interface WrittenWeights {
   has(segment: SegmentGraph, weight: SegmentWeight): boolean;
-  /** Called when the weight is safe on disk. */
-  add(segment: SegmentGraph, weight: SegmentWeight): Promise<void>;
+  /** Called when the weights are safe on disk. */
+  add(segment: SegmentGraph, weights: readonly SegmentWeight[]): Promise<void>;
 }
 
 /**
@@ -64,13 +64,23 @@ export async function writeSegments(
       constants.O_RDWR | constants.O_CREAT | (written ? 0 : constants.O_TRUNC),
     );
     try {
-      for (const weight of segment.weights) {
-        if (written?.has(segment, weight)) continue;
-        await writeWeight(handle, weight, placement.get(weight.name)!.offset, weightOf(weight, segment));
-        if (written === undefined) continue;
+      const { size } = await handle.stat();
+      let unsynced: SegmentWeight[] = [];
+      const note = async (): Promise<void> => {
+        if (written === undefined || unsynced.length === 0) return;
         await handle.datasync();
-        await written.add(segment, weight);
+        await written.add(segment, unsynced);
+        unsynced = [];
+      };
+      for (const weight of segment.weights) {
+        const { offset, length } = placement.get(weight.name)!;
+        if (written?.has(segment, weight) && size >= offset + length) continue;
+        await writeWeight(handle, weight, offset, weightOf(weight, segment));
+        unsynced.push(weight);
+        // Vectors are not worth a sync of their own.
+        if (weight.shape.length > 1) await note();
       }
+      await note();
       await handle.sync();
     } finally {
       await handle.close();

@@ -7,23 +7,28 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { DecoderConfig } from '../model/config.js';
 import { writeSegments } from '../model/segment-weights.js';
-import { buildSegments, type SegmentWeight, sizeOfWeight } from '../model/segments.js';
-import type { TensorSource } from '../model/tensors.js';
+import { buildSegments, type SegmentGraph, type SegmentWeight, sizeOfWeight } from '../model/segments.js';
+import { fingerprintOf, type TensorSource } from '../model/tensors.js';
 import type { WeightTile } from '../model/weight-tiles.js';
 import { sealPart } from '../trusted/lock/sealed-part.js';
 import { MalformedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
 import { FORMAT_VERSION, type Manifest, type Plan, type Scheme, SEALED_PART } from '../trusted/wire/manifest.js';
-import { writeBundle } from './bundle-writer.js';
+import { type ManifestDraft, writeBundle } from './bundle-writer.js';
+import type { LockJournal } from './lock-journal.js';
 import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
 import { createScheme } from './scheme/lock-scheme.js';
 import { lockedTiles } from './scheme/lock-weight.js';
 
 export interface LockProgress {
+  /** Weights are locked and written, then the files of the bundle are hashed. */
+  readonly stage: 'lock' | 'hash';
+  /** The weight at work; empty while hashing. */
   readonly tensor: string;
   /** Weights done and in total. */
   readonly done: number;
   readonly total: number;
+  /** Of the stage. The first report of a lock that goes on has what was done before. */
   readonly bytesDone: number;
   readonly bytesTotal: number;
 }
@@ -59,8 +64,9 @@ function acceleratorPlan(config: DecoderConfig): Plan {
 }
 
 /**
- * Peak memory: about three times the largest weight. Throws EnvironmentError('bundle-exists', 'disk-full'), or the checkpoint's
- * MalformedError; then nothing is left in `outDir`.
+ * Peak memory: a few tiles and tensors of a block, see scheme/lock-weight.ts. A lock that was killed, interrupted or ran out of disk goes
+ * on with the same `keys` and everything else the same. Throws EnvironmentError('bundle-exists', 'disk-full', 'lock-unfinished',
+ * 'run-locked'), or the checkpoint's MalformedError, which leaves nothing behind.
  */
 export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   const { checkpoint, outDir, scheme = 'rotation', onProgress } = options;
@@ -73,20 +79,33 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   const lock = createScheme(scheme, keys.lockSeed, config);
   const segments = buildSegments(config);
   const weights = segments.flatMap((segment) => segment.weights);
+  await probeTensors(tensors, weights);
   const bytesTotal = 4 * weights.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
   let done = 0;
   let bytesDone = 0;
+  const report = (stage: LockProgress['stage'], tensor: string, bytes = bytesDone): void =>
+    onProgress?.({ stage, tensor, done, total: weights.length, bytesDone: bytes, bytesTotal });
   async function* lockedWeight(weight: SegmentWeight): AsyncGenerator<WeightTile> {
     for await (const tile of lockedTiles(lock, tensors, weight, 0)) {
       yield tile;
       bytesDone += tile.data.byteLength;
-      onProgress?.({ tensor: weight.name, done, total: weights.length, bytesDone, bytesTotal });
+      report('lock', weight.name);
     }
     done++;
-    onProgress?.({ tensor: weight.name, done, total: weights.length, bytesDone, bytesTotal });
+    report('lock', weight.name);
   }
-  const bundleId = await writeBundle(outDir, keys, async (folder) => {
-    const files = await writeSegments(join(folder, 'segments'), segments, lockedWeight);
+  const fill = async (folder: string, journal: LockJournal): Promise<ManifestDraft> => {
+    const item = (segment: SegmentGraph, weight: SegmentWeight): string => `${segment.index}/${weight.name}`;
+    const before = segments.flatMap((segment) =>
+      segment.weights.filter((weight) => journal.has(item(segment, weight))),
+    );
+    done = before.length;
+    bytesDone = 4 * before.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
+    if (done > 0) report('lock', before.at(-1)!.name);
+    const files = await writeSegments(join(folder, 'segments'), segments, lockedWeight, {
+      has: (segment, weight) => journal.has(item(segment, weight)),
+      add: (segment, written) => journal.add(written.map((weight) => item(segment, weight))),
+    });
     await writeFile(join(folder, SEALED_PART), sealPart({ lockSeed: keys.lockSeed }, keys.bundleKey, scheme, config));
     for (const [name, bytes] of Object.entries(tokenizer)) await writeFile(join(folder, name), bytes);
     return {
@@ -101,6 +120,37 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
       ownerKeyId: keyId(keys.signingKey),
       tokenizerSha256: createHash('sha256').update(tokenizerJson).digest('hex'),
     };
+  };
+  const facts = { checkpoint: await digestCheckpoint(checkpoint), keys: digestKeys(keys), scheme, version };
+  const bundleId = await writeBundle({
+    outDir,
+    keys,
+    facts,
+    resumable: options.keys !== undefined,
+    fill,
+    onHashed: (bytes) => report('hash', '', Math.min(bytes, bytesTotal)),
   });
   return { bundleId, keys };
+}
+
+/** Reads a row of every tensor: a format that cannot be read is known before hours of work. */
+async function probeTensors(tensors: TensorSource, weights: readonly SegmentWeight[]): Promise<void> {
+  for (const { tensor } of weights.flatMap(({ parts }) => parts)) {
+    if (tensors.info(tensor).shape.length > 1) await tensors.readRows?.(tensor, 0, 1);
+  }
+}
+
+async function digestCheckpoint({ config, tensors, tokenizer }: LockOptions['checkpoint']): Promise<string> {
+  const hash = createHash('sha256')
+    .update(JSON.stringify(config))
+    .update(await fingerprintOf(tensors));
+  for (const [name, bytes] of Object.entries(tokenizer as Readonly<Record<string, Uint8Array>>))
+    hash.update(name).update(bytes);
+  return hash.digest('hex');
+}
+
+/** One way: two of the keys are secret and random. */
+function digestKeys({ signingKey, bundleKey, lockSeed }: OwnerKeys): string {
+  const hash = createHash('sha256').update('distillock lock journal');
+  return hash.update(signingKey).update(bundleKey).update(lockSeed).digest('hex');
 }
