@@ -74,7 +74,9 @@ export async function checkBundleFile(dir: string, listed: BundleFile, checkHash
 function checkPlan({ plan, segments }: Manifest, dir: string): void {
   const places = spansOf(plan).map(({ place }) => place);
   if (places.length === segments.length && places.every((place, i) => place === segments[i]!.place)) return;
-  throw new MalformedError('plan', `${dir}: the plan in manifest.json and its segments do not fit; lock it again`, { dir });
+  throw new MalformedError('plan', `${dir}: the plan in manifest.json and its segments do not fit; lock it again`, {
+    dir,
+  });
 }
 
 /**

@@ -3,13 +3,13 @@
 import { readdir } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { TokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
+import { lockRunFolder } from '../model/run-lock.js';
 import { openTokenizer } from '../model/tokenizer.js';
 import { EnvironmentError, MalformedError, PolicyError, UnsupportedError } from '../trusted/wire/errors.js';
 import { openTeacherCache, type TeacherCache } from './cache/teacher-cache.js';
 import type { Config } from './config.js';
 import { countTargets, type Example, hashExamples } from './data/example.js';
 import { batchesFor, type Prepared, type PreparedData, prepareData } from './prepare.js';
-import { lockRunFolder } from './run-lock.js';
 import type { Accelerator } from './teacher/accelerator.js';
 import { type CaptureOptions, type CaptureOutcome, captureTeacher } from './teacher/capture.js';
 import { type Gate, lazyGate } from './teacher/gate.js';

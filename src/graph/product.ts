@@ -41,3 +41,25 @@ export async function multiply(a: Float32Array, b: Float32Array, shape: ProductS
   await session.run(feeds, { c: { data: c, shape: [batch, rows, columns] } });
   return c;
 }
+
+/** X ↦ X·matrix for one matrix [inner, columns] that serves many products; the runtime lays it out once. */
+export interface FixedProduct {
+  /** a [rows, inner] → [rows, columns]. A row's result does not depend on the rows beside it. */
+  apply(a: Float32Array, rows: number): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+export async function openProduct(matrix: Float32Array, inner: number, columns: number): Promise<FixedProduct> {
+  const graph = new Graph();
+  const a = graph.input('a', 'float32', ['rows', inner]);
+  graph.output('c', matmul(graph, a, graph.constant(matrix, [inner, columns])));
+  const session = await Session.open(encodeModel(graph), { spin: false });
+  return {
+    async apply(data, rows) {
+      const c = new Float32Array(rows * columns);
+      await session.run({ a: { data, shape: [rows, inner] } }, { c: { data: c, shape: [rows, columns] } });
+      return c;
+    },
+    close: () => session.close(),
+  };
+}

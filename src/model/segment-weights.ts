@@ -1,36 +1,15 @@
 // Fills a segment: checkpoint tensors become the weights its graph refers to, one at a time.
 // Zone: owner (through a lock) and edge (reference runs of an unlocked model). DESIGN section 5.
 import type { FileHandle } from 'node:fs/promises';
-import { mkdir, open, writeFile } from 'node:fs/promises';
+import { constants, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Placement } from '../graph/onnx.js';
 import type { SegmentGraph } from './segments.js';
 import type { TensorSource } from './tensors.js';
+import { transposeInto, type WeightTile, wholeTile, writeTile } from './weight-tiles.js';
 import { type SegmentWeight, sizeOfWeight } from './weights.js';
 
 const alignment = 64;
-
-/** `source` [rows, columns] transposed into columns `at`.. of `target` [columns, stride]; blocked so that both sides stay in cache. */
-export function transposeInto(
-  source: Float32Array,
-  rows: number,
-  columns: number,
-  target: Float32Array,
-  stride: number = rows,
-  at = 0,
-): void {
-  const block = 32;
-  for (let r0 = 0; r0 < rows; r0 += block) {
-    const r1 = Math.min(rows, r0 + block);
-    for (let c0 = 0; c0 < columns; c0 += block) {
-      const c1 = Math.min(columns, c0 + block);
-      for (let c = c0; c < c1; c += 1) {
-        const out = c * stride + at;
-        for (let r = r0; r < r1; r += 1) target[out + r] = source[r * columns + c]!;
-      }
-    }
-  }
-}
 
 /** A segment's weight in its own layout: linear tensors transposed to [in, out] and joined along columns. */
 export async function readSegmentWeight(tensors: TensorSource, weight: SegmentWeight): Promise<Float32Array> {
@@ -46,28 +25,65 @@ export async function readSegmentWeight(tensors: TensorSource, weight: SegmentWe
   return joined;
 }
 
+/** Where each weight of a segment lies in its data file. */
+export function placeWeights(segment: SegmentGraph): Map<string, Placement> {
+  const placement = new Map<string, Placement>();
+  let end = 0;
+  for (const weight of segment.weights) {
+    const offset = Math.ceil(end / alignment) * alignment;
+    const length = 4 * sizeOfWeight(weight);
+    placement.set(weight.name, { offset, length });
+    end = offset + length;
+  }
+  return placement;
+}
+
+/** What an earlier, interrupted run has written. */
+export interface WrittenWeights {
+  has(segment: SegmentGraph, weight: SegmentWeight): boolean;
+  /** Called when the weights are safe on disk. */
+  add(segment: SegmentGraph, weights: readonly SegmentWeight[]): Promise<void>;
+}
+
+/** Gives a weight whole or in tiles. */
+export type WeightOf = (
+  weight: SegmentWeight,
+  segment: SegmentGraph,
+) => Promise<Float32Array> | AsyncIterable<WeightTile>;
+
 /**
- * Writes `NN.onnx` and `NN.data` of a segment into `folder`, asking `weightOf` for one weight at a time.
- * Returns the two file names. Peak memory: one weight.
+ * Writes `NN.onnx` and `NN.data` of a segment into `folder`, asking `weightOf` for one weight at a time, whole or in tiles.
+ * Returns the two file names. With `written`, weights that it has are left as they are.
  */
 export async function writeSegment(
   folder: string,
   segment: SegmentGraph,
-  weightOf: (weight: SegmentWeight) => Promise<Float32Array>,
+  weightOf: WeightOf,
+  written?: WrittenWeights,
 ): Promise<[graph: string, data: string]> {
   const stem = String(segment.span.index).padStart(2, '0');
   const [graph, dataFile] = [`${stem}.onnx`, `${stem}.data`];
-  const placement = new Map<string, Placement>();
-  const handle = await open(join(folder, dataFile), 'w');
+  const placement = placeWeights(segment);
+  const flags = constants.O_RDWR | constants.O_CREAT | (written ? 0 : constants.O_TRUNC);
+  const handle = await open(join(folder, dataFile), flags);
   try {
-    let offset = 0;
+    const { size } = await handle.stat();
+    let unsynced: SegmentWeight[] = [];
+    const note = async (): Promise<void> => {
+      if (written === undefined || unsynced.length === 0) return;
+      await handle.datasync();
+      await written.add(segment, unsynced);
+      unsynced = [];
+    };
     for (const weight of segment.weights) {
-      const data = await weightOf(weight);
-      offset = Math.ceil(offset / alignment) * alignment;
-      await writeFully(handle, data, offset);
-      placement.set(weight.name, { offset, length: data.byteLength });
-      offset += data.byteLength;
+      const { offset, length } = placement.get(weight.name)!;
+      if (written?.has(segment, weight) && size >= offset + length) continue;
+      await writeWeight(handle, weight, offset, weightOf(weight, segment));
+      unsynced.push(weight);
+      // Vectors are not worth a sync of their own.
+      if (weight.shape.length > 1) await note();
     }
+    await note();
     await handle.sync();
   } finally {
     await handle.close();
@@ -80,7 +96,7 @@ export async function writeSegment(
 export async function writeSegments(
   folder: string,
   segments: readonly SegmentGraph[],
-  weightOf: (weight: SegmentWeight) => Promise<Float32Array>,
+  weightOf: WeightOf,
 ): Promise<string[]> {
   await mkdir(folder, { recursive: true });
   const files: string[] = [];
@@ -88,10 +104,12 @@ export async function writeSegments(
   return files;
 }
 
-async function writeFully(handle: FileHandle, data: Float32Array, position: number): Promise<void> {
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
-  }
+async function writeWeight(
+  handle: FileHandle,
+  weight: SegmentWeight,
+  offset: number,
+  data: Promise<Float32Array> | AsyncIterable<WeightTile>,
+): Promise<void> {
+  if (data instanceof Promise) return writeTile(handle, weight, offset, wholeTile(weight, await data));
+  for await (const tile of data) await writeTile(handle, weight, offset, tile);
 }

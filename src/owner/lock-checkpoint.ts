@@ -9,7 +9,8 @@ import type { DecoderConfig } from '../model/config.js';
 import { writeSegment } from '../model/segment-weights.js';
 import { buildSegment, buildSegments } from '../model/segments.js';
 import { acceleratorPlan, type Span, spansOf } from '../model/spans.js';
-import type { TensorSource } from '../model/tensors.js';
+import { fingerprintOf, type TensorSource } from '../model/tensors.js';
+import { joinTiles, type WeightTile } from '../model/weight-tiles.js';
 import { type SegmentWeight, sizeOfWeight } from '../model/weights.js';
 import { sealPart } from '../trusted/lock/sealed-part.js';
 import { MalformedError } from '../trusted/wire/errors.js';
@@ -23,18 +24,23 @@ import {
   type Scheme,
   SEALED_PART,
 } from '../trusted/wire/manifest.js';
-import { writeBundle } from './bundle-writer.js';
+import { type ManifestDraft, writeBundle } from './bundle-writer.js';
+import type { LockJournal } from './lock-journal.js';
 import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
 import { createScheme, type LockScheme } from './scheme/lock-scheme.js';
-import { lockWeight } from './scheme/lock-weight.js';
+import { lockedTiles } from './scheme/lock-weight.js';
 import { basisChange, lockForSpan } from './scheme/span-lock.js';
 import { writeSealedSpan } from './sealed-writer.js';
 
 export interface LockProgress {
+  /** Weights are locked and written, then the files of the bundle are hashed. */
+  readonly stage: 'lock' | 'hash';
+  /** The weight at work; empty while hashing. */
   readonly tensor: string;
   /** Weights done and in total. */
   readonly done: number;
   readonly total: number;
+  /** Of the stage. The first report of a lock that goes on has what was done before. */
   readonly bytesDone: number;
   readonly bytesTotal: number;
 }
@@ -67,41 +73,54 @@ export interface LockedBundle {
 
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
 
-/** Weights of a span that lies in the enclave, or on the accelerator, and where they are written to. */
-interface LockedSpans {
-  readonly lock: LockScheme;
-  readonly keys: OwnerKeys;
+/** What every span of a lock has in common. */
+interface SpanJob {
+  readonly folder: string;
   readonly config: DecoderConfig;
+  readonly keys: OwnerKeys;
   readonly precision: EnclavePrecision;
-  weightOf(weight: SegmentWeight, span: Span): Promise<Float32Array>;
+  readonly lock: LockScheme;
+  readonly journal: LockJournal;
+  tilesOf(weight: SegmentWeight, span: Span): AsyncIterable<WeightTile>;
 }
 
-const stem = (index: number): string => String(index).padStart(2, '0');
+const itemOf = (span: Span, weight: SegmentWeight): string => `${span.index}/${weight.name}`;
 
-async function writeSpan(folder: string, span: Span, spans: LockedSpans): Promise<BundleSegment> {
-  const { lock, keys, config, precision } = spans;
-  const weightOf = (weight: SegmentWeight): Promise<Float32Array> => spans.weightOf(weight, span);
+async function writeSpan(span: Span, job: SpanJob): Promise<BundleSegment> {
   const { name, place } = span;
-  if (place === 'accelerator') {
-    const [graph, data] = await writeSegment(folder, buildSegment(config, span), weightOf);
-    return { place, name, graph: `segments/${graph}`, data: `segments/${data}` };
-  }
-  const sealed = `${stem(span.index)}.sealed`;
-  const exitChange = (): Promise<Float32Array | null> => basisChange(lock, config.hiddenSize, span);
-  await writeSealedSpan(join(folder, sealed), {
-    span,
-    config,
-    precision,
-    bundleKey: keys.bundleKey,
-    weightOf,
-    exitChange,
+  if (place === 'enclave') return writeEnclaveSpan(span, job);
+  const { folder, config, journal } = job;
+  const segment = buildSegment(config, span);
+  const [graph, data] = await writeSegment(folder, segment, (weight) => job.tilesOf(weight, span), {
+    has: (_, weight) => journal.has(itemOf(span, weight)),
+    add: (_, written) => journal.add(written.map((weight) => itemOf(span, weight))),
   });
-  return { place, name, sealed: `segments/${sealed}`, precision };
+  return { place, name, graph: `segments/${graph}`, data: `segments/${data}` };
+}
+
+/** One file of sealed pieces, done as a whole or not at all. */
+async function writeEnclaveSpan(span: Span, job: SpanJob): Promise<BundleSegment> {
+  const { folder, config, keys, precision, lock, journal } = job;
+  const sealed = `${String(span.index).padStart(2, '0')}.sealed`;
+  const item = `${span.index}/sealed`;
+  if (!journal.has(item)) {
+    await writeSealedSpan(join(folder, sealed), {
+      span,
+      config,
+      precision,
+      bundleKey: keys.bundleKey,
+      weightOf: (weight) => joinTiles(weight, job.tilesOf(weight, span)),
+      exitChange: () => basisChange(lock, config.hiddenSize, span),
+    });
+    await journal.add([item]);
+  }
+  return { place: 'enclave', name: span.name, sealed: `segments/${sealed}`, precision };
 }
 
 /**
- * Peak memory: about three times the largest weight. Throws EnvironmentError('bundle-exists', 'disk-full'), or the checkpoint's
- * MalformedError; then nothing is left in `outDir`.
+ * Peak memory: a few tiles and tensors of a block, see scheme/lock-weight.ts. A lock that was killed, interrupted or ran out of disk goes
+ * on with the same `keys` and everything else the same. Throws EnvironmentError('bundle-exists', 'disk-full', 'lock-unfinished',
+ * 'run-locked'), or the checkpoint's MalformedError, which leaves nothing behind.
  */
 export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   const { checkpoint, outDir, scheme = 'rotation', precision = 'float32', onProgress } = options;
@@ -113,22 +132,35 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   if (tokenizerJson === undefined)
     throw new MalformedError('tokenizer-missing', 'the checkpoint has no tokenizer.json');
   const lock = createScheme(scheme, keys.lockSeed, config);
+  const spans = spansOf(plan);
   const weights = buildSegments(config).flatMap((segment) => segment.weights);
+  await probeTensors(tensors, weights);
   const bytesTotal = 4 * weights.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
   let done = 0;
   let bytesDone = 0;
-  async function weightOf(weight: SegmentWeight, span: Span): Promise<Float32Array> {
-    const locked = await lockWeight(lockForSpan(lock, span), tensors, weight, span.basis);
+  const report = (stage: LockProgress['stage'], tensor: string, bytes = bytesDone): void =>
+    onProgress?.({ stage, tensor, done, total: weights.length, bytesDone: bytes, bytesTotal });
+  async function* tilesOf(weight: SegmentWeight, span: Span): AsyncGenerator<WeightTile> {
+    for await (const tile of lockedTiles(lockForSpan(lock, span), tensors, weight, span.basis)) {
+      yield tile;
+      bytesDone += tile.data.byteLength;
+      report('lock', weight.name);
+    }
     done++;
-    bytesDone += locked.byteLength;
-    onProgress?.({ tensor: weight.name, done, total: weights.length, bytesDone, bytesTotal });
-    return locked;
+    report('lock', weight.name);
   }
-  const bundleId = await writeBundle(outDir, keys, async (folder) => {
-    await mkdir(join(folder, 'segments'));
+  const fill = async (folder: string, journal: LockJournal): Promise<ManifestDraft> => {
+    const before = spans
+      .filter(({ place }) => place === 'accelerator')
+      .flatMap((span) => buildSegment(config, span).weights.filter((weight) => journal.has(itemOf(span, weight))));
+    done = before.length;
+    bytesDone = 4 * before.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
+    if (done > 0) report('lock', before.at(-1)!.name);
+    const inside = join(folder, 'segments');
+    await mkdir(inside, { recursive: true });
     const segments: BundleSegment[] = [];
-    for (const span of spansOf(plan))
-      segments.push(await writeSpan(join(folder, 'segments'), span, { lock, keys, config, precision, weightOf }));
+    for (const span of spans)
+      segments.push(await writeSpan(span, { folder: inside, config, keys, precision, lock, journal, tilesOf }));
     await writeFile(join(folder, SEALED_PART), sealPart({ lockSeed: keys.lockSeed }, keys.bundleKey, scheme, config));
     for (const [name, bytes] of Object.entries(tokenizer)) await writeFile(join(folder, name), bytes);
     return {
@@ -141,6 +173,44 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
       ownerKeyId: keyId(keys.signingKey),
       tokenizerSha256: createHash('sha256').update(tokenizerJson).digest('hex'),
     };
+  };
+  const facts = {
+    checkpoint: await digestCheckpoint(checkpoint),
+    keys: digestKeys(keys),
+    scheme,
+    placement: JSON.stringify(plan),
+    precision,
+    version,
+  };
+  const bundleId = await writeBundle({
+    outDir,
+    keys,
+    facts,
+    resumable: options.keys !== undefined,
+    fill,
+    onHashed: (bytes) => report('hash', '', Math.min(bytes, bytesTotal)),
   });
   return { bundleId, keys };
+}
+
+/** Reads a row of every tensor: a format that cannot be read is known before hours of work. */
+async function probeTensors(tensors: TensorSource, weights: readonly SegmentWeight[]): Promise<void> {
+  for (const { tensor } of weights.flatMap(({ parts }) => parts)) {
+    if (tensors.info(tensor).shape.length > 1) await tensors.readRows?.(tensor, 0, 1);
+  }
+}
+
+async function digestCheckpoint({ config, tensors, tokenizer }: LockOptions['checkpoint']): Promise<string> {
+  const hash = createHash('sha256')
+    .update(JSON.stringify(config))
+    .update(await fingerprintOf(tensors));
+  for (const [name, bytes] of Object.entries(tokenizer as Readonly<Record<string, Uint8Array>>))
+    hash.update(name).update(bytes);
+  return hash.digest('hex');
+}
+
+/** One way: two of the keys are secret and random. */
+function digestKeys({ signingKey, bundleKey, lockSeed }: OwnerKeys): string {
+  const hash = createHash('sha256').update('distillock lock journal');
+  return hash.update(signingKey).update(bundleKey).update(lockSeed).digest('hex');
 }

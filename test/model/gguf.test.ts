@@ -52,6 +52,11 @@ async function agrees(checkpoint: Checkpoint, name: string): Promise<void> {
     const found = values.reduce(([a, b], value, i) => [a! + value, b! + value * ((i % 97) + 1)], [0, 0]);
     assert.ok(Math.abs(found[0]! - sum) < 1e-3, `${tensor}: sum ${found[0]} for ${sum}`);
     assert.ok(Math.abs(found[1]! - weighted) < 1e-2, `${tensor}: weighted sum ${found[1]} for ${weighted}`);
+    if (shape.length === 2) {
+      const [rows, width] = shape as [number, number];
+      const some = await checkpoint.tensors.readRows!(tensor, 3, rows - 4);
+      assert.deepEqual(some, values.slice(3 * width, (rows - 1) * width), tensor);
+    }
     compared++;
   }
   assert.equal(compared, checkpoint.tensors.list().length);

@@ -8,7 +8,6 @@ import { test } from 'node:test';
 import { openBundle } from '../../src/edge/bundle.js';
 import { readSegmentWeight } from '../../src/model/segment-weights.js';
 import { buildSegments } from '../../src/model/segments.js';
-import { writeBundle } from '../../src/owner/bundle-writer.js';
 import { type LockProgress, lockModel } from '../../src/owner/lock-checkpoint.js';
 import { createOwnerKeys } from '../../src/owner/owner-keys.js';
 import { createScheme } from '../../src/owner/scheme/lock-scheme.js';
@@ -125,15 +124,4 @@ test('a lock that fails half way leaves nothing behind', async (t) => {
     code: 'bundle-write',
   });
   assert.ok(existsSync(file));
-});
-
-test('a full disk is named, and the half-written folder is gone', async (t) => {
-  const folder = await temporaryFolder(t);
-  const fill = async (inside: string): Promise<never> => {
-    await writeFile(join(inside, 'half'), 'x');
-    throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
-  };
-  const writing = writeBundle(join(folder, 'model.lock'), createOwnerKeys(), fill);
-  await assert.rejects(writing, { kind: 'environment', code: 'disk-full' });
-  assert.deepEqual(await readdir(folder), []);
 });

@@ -17,8 +17,8 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openMetrics, readMetrics } from '../../src/edge/metrics.js';
-import { lockRunFolder } from '../../src/edge/run-lock.js';
 import { writeFileAtomic } from '../../src/model/files.js';
+import { lockRunFolder } from '../../src/model/run-lock.js';
 
 const root = mkdtempSync(join(tmpdir(), 'distillock-files-'));
 after(() => rmSync(root, { recursive: true, force: true }));

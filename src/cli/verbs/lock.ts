@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import type { LockProgress } from '../../owner/lock-checkpoint.js';
 import type { OwnerKeys } from '../../owner/owner-keys.js';
 import { equalBytes } from '../../trusted/wire/bytes.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
@@ -56,6 +57,8 @@ interface LockResult {
   readonly bundle: string;
   readonly bytes: number;
   readonly seconds: number;
+  /** Locked weights written by this run, and seconds of all of it. */
+  readonly megabytesPerSecond: number;
   readonly keys: string;
   readonly publicKey: string;
 }
@@ -73,17 +76,11 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
   const checkpoint = await openCheckpoint(model);
   try {
     const keys = await prepareKeys(options, context);
-    const progress = context.progress('locking');
-    const onProgress = ({ bytesDone, bytesTotal }: { bytesDone: number; bytesTotal: number }): void => {
-      if (context.signal.aborted)
-        throw new InterruptedError('Nothing was left behind; the keys are kept for the next try.');
-      // Small models are done before anybody wonders.
-      if (performance.now() - started < 1000) return;
-      progress.update({ tokens: megabytes(bytesDone), totalTokens: megabytes(bytesTotal), unit: 'MB' });
-    };
+    const { onProgress, stop, lockedHere } = followLock(context);
     const { bundleId } = await lockModel({ checkpoint, outDir: out, scheme, keys, onProgress });
-    progress.stop();
+    stop();
     const seconds = (performance.now() - started) / 1000;
+    const megabytesPerSecond = lockedHere() / 1e6 / seconds;
     const { manifest } = await openBundle(out, { ownerKey: keys.signingKey, checkHashes: false });
     const listed = manifest.files.reduce((sum, { size }) => sum + size, 0);
     const bytes = listed + (await stat(join(out, 'manifest.json'))).size + (await stat(join(out, 'manifest.jws'))).size;
@@ -92,16 +89,48 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
       ['bundle id', bundleId],
       ['scheme', scheme],
       ['size', formatBytes(bytes)],
-      ['seconds', seconds.toFixed(1)],
+      ['seconds', `${seconds.toFixed(1)} (${megabytesPerSecond.toFixed(0)} MB/s)`],
     ] as const;
     context.print(renderPairs(rows, context.colour));
     context.print(
       `Give ${out} and ${options.publicKey} to the data owner. Keep ${options.keys} secret: it grants licences.`,
     );
-    return { bundleId, bundle: out, bytes, seconds, keys: options.keys, publicKey: options.publicKey };
+    const { keys: keyFile, publicKey } = options;
+    return { bundleId, bundle: out, bytes, seconds, megabytesPerSecond, keys: keyFile, publicKey };
   } finally {
     await checkpoint.tensors.close();
   }
+}
+
+/** Progress of a lock: a bar for each stage, a note when it goes on, an end when Ctrl-C was pressed. */
+function followLock(context: Context): {
+  readonly onProgress: (progress: LockProgress) => void;
+  readonly stop: () => void;
+  /** Bytes of weights that this run locked. */
+  readonly lockedHere: () => number;
+} {
+  const started = performance.now();
+  const bars = { lock: context.progress('locking'), hash: context.progress('hashing') };
+  let before: number | null = null;
+  let last = 0;
+  return {
+    onProgress({ stage, done, bytesDone, bytesTotal }) {
+      if (context.signal.aborted)
+        throw new InterruptedError('What is done is kept: run the same command again to go on.');
+      if (stage === 'lock') {
+        // Only a lock that goes on has whole weights in its first report.
+        if (before === null && done > 0)
+          context.note(`going on: ${megabytes(bytesDone)} of ${megabytes(bytesTotal)} MB were done`);
+        before ??= done > 0 ? bytesDone : 0;
+        last = bytesDone;
+      } else bars.lock.stop();
+      // Small models are done before anybody wonders.
+      if (performance.now() - started < 1000) return;
+      bars[stage].update({ tokens: megabytes(bytesDone), totalTokens: megabytes(bytesTotal), unit: 'MB' });
+    },
+    stop: () => bars.hash.stop(),
+    lockedHere: () => last - (before ?? 0),
+  };
 }
 
 /** The owner's secrets of an earlier lock, or new ones; written before the lock, because a bundle without them is lost. */

@@ -1,7 +1,9 @@
 // Reading files with errors that name the file and say what to do: whole small files, exact positional ranges of large ones.
 // Zone: edge and owner.
 
+import { createHash } from 'node:crypto';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { EnvironmentError, MalformedError } from '../../trusted/wire/errors.js';
 
 /** Node refuses single reads above 2 GiB. */
@@ -91,4 +93,16 @@ export async function readIfPresent(file: string): Promise<Uint8Array | undefine
     if (systemCode(error) === 'ENOENT') return undefined;
     throw readFailure(file, error);
   }
+}
+
+/** Digest of names, sizes and modification times: another one when a file was changed, without reading it. */
+export async function fingerprintFiles(
+  files: readonly { readonly file: string; readonly handle: FileHandle }[],
+): Promise<string> {
+  const facts: (string | number)[][] = [];
+  for (const { file, handle } of files) {
+    const { size, mtimeMs } = await handle.stat();
+    facts.push([basename(file), size, mtimeMs]);
+  }
+  return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
 }

@@ -5,7 +5,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { MalformedError, UnsupportedError } from '../../trusted/wire/errors.js';
 import type { TensorInfo, TensorSource } from '../tensors.js';
 import { checkTensors } from './expected-tensors.js';
-import { openForReading, readExactly } from './file-reads.js';
+import { fingerprintFiles, openForReading, readExactly } from './file-reads.js';
 import { parseGgufConfig } from './gguf-config.js';
 import { type BlockFormat, blockFormat } from './gguf-dequantise.js';
 import { type GgufHeader, type GgufTensor, needMore, parseGgufHeader } from './gguf-header.js';
@@ -136,9 +136,26 @@ class GgufSource implements TensorSource {
     return adjacentToHalfSplit(values, this.headDim, stored.dimensions.length === 1 ? 1 : stored.dimensions[0]!);
   }
 
-  async readStored(stored: Stored): Promise<Float32Array> {
-    const bytes = await readExactly(this.#handle, stored.position, stored.bytes, this.#file, `tensor "${stored.name}"`);
-    const values = new Float32Array((stored.bytes / stored.format.blockBytes) * stored.format.blockSize);
+  async readRows(name: string, start: number, count: number): Promise<Float32Array> {
+    const stored = this.#find(name);
+    const width = stored.dimensions[0]!;
+    // Rotated rows come from all over their head; these tensors are small.
+    if (this.#adjacentPairs && isRotated(name))
+      return (await this.read(name)).subarray(start * width, (start + count) * width);
+    return this.readStored(stored, start * width, count * width);
+  }
+
+  fingerprint(): Promise<string> {
+    return fingerprintFiles([{ file: this.#file, handle: this.#handle }]);
+  }
+
+  /** `count` weights from weight `start` on, whole blocks; all of them by default. */
+  async readStored(stored: Stored, start = 0, count?: number): Promise<Float32Array> {
+    const { blockSize, blockBytes } = stored.format;
+    const position = stored.position + (start / blockSize) * blockBytes;
+    const length = count === undefined ? stored.bytes : (count / blockSize) * blockBytes;
+    const bytes = await readExactly(this.#handle, position, length, this.#file, `tensor "${stored.name}"`);
+    const values = new Float32Array((length / blockBytes) * blockSize);
     stored.format.dequantise(bytes, values);
     return values;
   }

@@ -1,6 +1,7 @@
 // A TensorSource over tensors that are already in memory: a student being trained, a fixture, a random initialisation.
 // Zone: edge and owner.
 
+import { createHash } from 'node:crypto';
 import { MalformedError } from '../../trusted/wire/errors.js';
 import type { TensorInfo, TensorSource } from '../tensors.js';
 
@@ -37,6 +38,19 @@ export function memoryTensors(tensors: Iterable<MemoryTensor>, label = 'memory')
     has: (name) => byName.has(name),
     info,
     read: async (name) => find(name).data,
+    readRows: async (name, start, count) => {
+      const { shape, data } = find(name);
+      const width = data.length / (shape[0] ?? 1);
+      return data.subarray(start * width, (start + count) * width);
+    },
+    fingerprint: async () => {
+      const hash = createHash('sha256');
+      for (const { name, shape, data } of byName.values()) {
+        hash.update(JSON.stringify([name, shape]));
+        hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      }
+      return hash.digest('hex');
+    },
     close: async () => undefined,
   };
 }

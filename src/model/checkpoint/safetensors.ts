@@ -5,7 +5,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { MalformedError, UnsupportedError } from '../../trusted/wire/errors.js';
 import type { TensorInfo, TensorSource } from '../tensors.js';
-import { openForReading, readExactly, readWhole } from './file-reads.js';
+import { fingerprintFiles, openForReading, readExactly, readWhole } from './file-reads.js';
 import { type FloatFormat, widen } from './float-formats.js';
 import { isRecord, parseJsonObject } from './json-fields.js';
 import { parseHeader, parseHeaderLength, type StoredTensor } from './safetensors-header.js';
@@ -120,6 +120,25 @@ class SafetensorsSource implements TensorSource {
   }
 
   async read(name: string): Promise<Float32Array> {
+    const { stored } = this.#locate(name);
+    return this.#readBytes(name, 0, stored.length);
+  }
+
+  async readRows(name: string, start: number, count: number): Promise<Float32Array> {
+    const { shape, length } = this.#locate(name).stored;
+    const rowBytes = length / (shape[0] ?? 1);
+    return this.#readBytes(name, start * rowBytes, count * rowBytes);
+  }
+
+  fingerprint(): Promise<string> {
+    return fingerprintFiles(this.#shards);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#shards.map((shard) => shard.handle.close()));
+  }
+
+  async #readBytes(name: string, from: number, length: number): Promise<Float32Array> {
     const { stored, handle, file } = this.#locate(name);
     if (!isFloatFormat(stored.dtype)) {
       throw new UnsupportedError(
@@ -128,11 +147,8 @@ class SafetensorsSource implements TensorSource {
         { file, tensor: name, dtype: stored.dtype },
       );
     }
-    return widen(await readExactly(handle, stored.position, stored.length, file, `tensor "${name}"`), stored.dtype);
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.#shards.map((shard) => shard.handle.close()));
+    const bytes = await readExactly(handle, stored.position + from, length, file, `tensor "${name}"`);
+    return widen(bytes, stored.dtype);
   }
 
   #locate(name: string): Located {

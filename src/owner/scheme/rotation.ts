@@ -103,6 +103,7 @@ export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockSch
 
   async function residualOf(segment: number): Promise<BasisChange> {
     if (residual?.segment !== segment) {
+      await residual?.basis.close?.();
       const q = await haarOrthogonal(new LabelledStream(seed, `rotation/residual/${segment}`), config.hiddenSize);
       residual = { segment, basis: orthogonal(q, config.hiddenSize) };
     }

@@ -1,8 +1,9 @@
 // A scheme as one span of a plan sees it: its own residual basis, and inside the enclave nothing else. Zone: owner. DESIGN section 4.
 // Enclave-held weights are sealed anyway; they only have to meet the basis of the accelerator span before (or after) them, and they
 // speak the true vocabulary.
-import { transposeInto } from '../../model/segment-weights.js';
 import type { Span } from '../../model/spans.js';
+import { transposed } from '../../model/weight-tiles.js';
+import { change } from './basis.js';
 import type { LockScheme } from './lock-scheme.js';
 
 export function lockForSpan(lock: LockScheme, span: Span): LockScheme {
@@ -25,8 +26,7 @@ export async function basisChange(lock: LockScheme, width: number, span: Span): 
   const to = await lock.basis('residual', { segment: span.exitBasis, block: null });
   const identity = new Float32Array(width * width);
   for (let i = 0; i < width; i++) identity[i * width + i] = 1;
-  const target = to ? await to.write(identity, width) : identity;
-  const matrix = new Float32Array(width * width);
-  transposeInto(target, width, width, matrix);
-  return from ? from.read(matrix, width) : matrix;
+  const target = to ? await change(to, 'write', identity, width) : identity;
+  const matrix = transposed(target, width, width);
+  return from ? change(from, 'read', matrix, width) : matrix;
 }

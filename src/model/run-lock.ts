@@ -1,11 +1,11 @@
 // One run per folder: a second one is refused, a crashed one does not block the next.
-// Zone: edge. proper-lockfile keeps the lock; a note of who holds it tells a dead owner from a busy one at once.
+// Zone: edge and owner. proper-lockfile keeps the lock; a note of who holds it tells a dead owner from a busy one at once.
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { lock } from 'proper-lockfile';
-import { describeFileError } from '../model/files.js';
 import { EnvironmentError } from '../trusted/wire/errors.js';
+import { describeFileError } from './files.js';
 
 interface Holder {
   readonly pid: number;
