@@ -1,5 +1,7 @@
 // The untrusted accelerator: runs a teacher's segments. It sees locked ids, locked weights and locked outputs only.
 // Zone: edge. DESIGN sections 4 and 9.
+import { stat } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import { type Feeds, Session, type SessionOptions, type Tensor } from '../../graph/runtime.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { rotaryTables } from '../../model/rope.js';
@@ -45,14 +47,17 @@ export class Accelerator {
     this.#tables = this.#makeTables(512);
   }
 
-  /** Loads a teacher's graphs: the body, then the head; weights beside them are memory-mapped. */
+  /**
+   * Loads a teacher's graphs: the body, then the head; weights beside them are memory-mapped. They stay in the mapped files, a bit
+   * slower, when a copy would take more than half of the machine's memory.
+   */
   static async open(
     graphs: readonly [body: string, head: string],
     config: DecoderConfig,
     options: SessionOptions = {},
   ): Promise<Accelerator> {
     // Two sessions and the enclave share the cores: threads that poll after their work would take time from the others.
-    const settings = { ...options, spin: false };
+    const settings = { prepack: await fitsInMemory(graphs), ...options, spin: false };
     const body = await Session.open(graphs[0], settings);
     const head = await Session.open(graphs[1], settings);
     return new Accelerator(config, body, head);
@@ -134,4 +139,9 @@ export class Accelerator {
     const shape = [positions, this.config.headDim / 2];
     return { cos: { data: cos, shape }, sin: { data: sin, shape }, positions };
   }
+}
+
+async function fitsInMemory(graphs: readonly string[]): Promise<boolean> {
+  const sizes = graphs.map(async (graph) => (await stat(graph.replace(/onnx$/, 'data')).catch(() => null))?.size ?? 0);
+  return (await Promise.all(sizes)).reduce((a, b) => a + b, 0) <= totalmem() / 2;
 }
