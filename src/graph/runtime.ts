@@ -9,6 +9,11 @@ export interface SessionOptions {
   readonly threads?: number;
   /** false: idle threads sleep instead of polling for work, which leaves the cores to other sessions and processes. */
   readonly spin?: boolean;
+  /**
+   * false: weights stay in the mapped file and are paged in as they are used. Otherwise the runtime copies matrices into memory, laid
+   * out for its kernels: up to 2.7 times faster at few rows, 1.1 at many.
+   */
+  readonly prepack?: boolean;
   /** Writes the runtime's own profile to a file with this prefix; `endProfiling` happens at close. */
   readonly profilePrefix?: string;
   /** false runs the graph node by node as written, e.g. to time repeated operators that would otherwise be merged. */
@@ -55,7 +60,12 @@ export class Session {
       executionMode: 'sequential',
       enableMemPattern: true,
       logSeverityLevel: 3,
-      ...(options.spin === false ? { extra: { session: { intra_op: { allow_spinning: '0' } } } } : {}),
+      extra: {
+        session: {
+          ...(options.spin === false ? { intra_op: { allow_spinning: '0' } } : {}),
+          ...(options.prepack === false ? { disable_prepacking: '1' } : {}),
+        },
+      },
       ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
       ...(options.profilePrefix === undefined
         ? {}

@@ -1,5 +1,7 @@
 // The untrusted accelerator: runs the segments of a teacher that lie on it. It sees locked ids, locked weights and locked outputs only.
 // Zone: edge. DESIGN sections 4 and 9.
+import { stat } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import { type Feeds, Session, type SessionOptions, type Tensor } from '../../graph/runtime.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { rotaryTables } from '../../model/rope.js';
@@ -50,14 +52,18 @@ export class Accelerator {
     this.#tables = this.#makeTables(512);
   }
 
-  /** Loads the graphs of a plan's accelerator segments; weights beside them are memory-mapped. */
+  /**
+   * Loads the graphs of a plan's accelerator segments; weights beside them are memory-mapped. They stay in the mapped files, a bit
+   * slower, when a copy would take more than half of the machine's memory.
+   */
   static async open(
     segments: readonly RunnableSegment[],
     config: DecoderConfig,
     options: SessionOptions = {},
   ): Promise<Accelerator> {
     // Several sessions and the enclave share the cores: threads that poll after their work would take time from the others.
-    const settings = { ...options, spin: false };
+    const graphs = segments.flatMap((segment) => (segment.place === 'accelerator' ? [segment.graph] : []));
+    const settings = { prepack: await fitsInMemory(graphs), ...options, spin: false };
     const sessions: (Session | null)[] = [];
     for (const segment of segments)
       sessions.push(segment.place === 'enclave' ? null : await Session.open(segment.graph, settings));
@@ -150,4 +156,9 @@ export class Accelerator {
     const shape = [positions, this.config.headDim / 2];
     return { cos: { data: cos, shape }, sin: { data: sin, shape }, positions };
   }
+}
+
+async function fitsInMemory(graphs: readonly string[]): Promise<boolean> {
+  const sizes = graphs.map(async (graph) => (await stat(graph.replace(/onnx$/, 'data')).catch(() => null))?.size ?? 0);
+  return (await Promise.all(sizes)).reduce((a, b) => a + b, 0) <= totalmem() / 2;
 }
