@@ -93,3 +93,28 @@ export function spansOf(plan: Plan): Span[] {
   const head = { embedding: false, first: blocks, end: blocks, finalNorm: false, head: true };
   return [...spans, { index, name: 'head', place: plan.head, ...head, basis: bases[index]!, exitBasis: bases[index]! }];
 }
+
+/** One crossing of the boundary between accelerator and enclave, in one direction. */
+export interface Crossing {
+  readonly from: Place;
+  readonly to: Place;
+  /** What crosses, as the accelerator's side sees it. */
+  readonly what: string;
+  readonly bytesPerToken: number;
+}
+
+/** What crosses per token of a plan, hidden states [tokens, width] in float32; the data owner's ids and answers count with the enclave. */
+export function crossingsOf(plan: Plan, width: number, topK: number): Crossing[] {
+  const spans = spansOf(plan);
+  const crossings: Crossing[] = [];
+  const add = (from: Place, to: Place, what: string, bytesPerToken: number): void => {
+    crossings.push({ from, to, what, bytesPerToken });
+  };
+  if (plan.embedding === 'accelerator') add('enclave', 'accelerator', 'locked token ids', 4);
+  spans.slice(1).forEach((span, i) => {
+    const before = spans[i]!;
+    if (before.place !== span.place) add(before.place, span.place, `hidden states before ${span.name}`, 4 * width);
+  });
+  if (plan.head === 'accelerator') add('accelerator', 'enclave', `top-${topK} in the locked vocabulary`, 8 * topK);
+  return crossings;
+}

@@ -39,9 +39,12 @@ test('lock, grant, enclave, inspect', async () => {
   assert.deepEqual((await parse('lock --model m --out o --keys k')).result, {
     model: 'm',
     out: 'o',
-    scheme: 'permutation',
+    scheme: 'rotation',
     keys: 'k',
     publicKey: 'k.pub',
+    placement: 'auto',
+    acceptRecorder: false,
+    teeMemoryMb: 4096,
   });
   const grant = 'grant --bundle b --keys k --evidence e --out o';
   const { result } = await parse(`${grant} --budget 1_000_000 --expires 2099-01-31`);
