@@ -1,9 +1,10 @@
-// Forward-only lowering of a decoder: fused operators of ONNX Runtime, weights [in, out] in an external data file,
-// a key/value cache per block. Zone: edge and owner. DESIGN sections 5 and 9.
+// Forward-only lowering of a decoder: fused operators of ONNX Runtime, weights [in, out] in an external data file (or as the graph
+// places them), a key/value cache per block. Zone: edge and owner. DESIGN sections 5 and 9.
 import type { Graph, Value } from '../graph/graph.js';
 import { split } from '../graph/ops/shape.js';
 import type { DecoderConfig } from './config.js';
 import { blockName, type Layers, type Stream } from './decoder.js';
+import { createLinear, type LinearFormat, type LinearLowering } from './linear-lowering.js';
 import type { SegmentWeight, Space } from './segments.js';
 
 const contrib = 'com.microsoft';
@@ -24,7 +25,7 @@ export class ForwardLayers implements Layers {
   readonly weights: SegmentWeight[] = [];
   readonly #graph: Graph;
   readonly #config: DecoderConfig;
-  readonly #ids: Value;
+  readonly #products: LinearLowering;
   readonly #lengths: Value;
   readonly #total: Value;
   readonly #cos: Value;
@@ -32,11 +33,11 @@ export class ForwardLayers implements Layers {
   /** Set when the fused attention operator cannot rotate heads of this width itself. */
   readonly #positions: Value | null;
 
-  /** Declares the body's inputs: ids [batch, tokens], cache lengths and rotary tables, sometimes position ids. */
-  constructor(graph: Graph, config: DecoderConfig) {
+  /** Declares the inputs of attention: cache lengths and rotary tables, sometimes position ids. */
+  constructor(graph: Graph, config: DecoderConfig, format: LinearFormat = 'float32') {
     this.#graph = graph;
     this.#config = config;
-    this.#ids = graph.input('input_ids', 'int32', ['batch', 'tokens']);
+    this.#products = createLinear(graph, format);
     this.#lengths = graph.input('seqlens_k', 'int32', ['batch']);
     this.#total = graph.input('total_sequence_length', 'int32', []);
     this.#cos = graph.input('rope_cos', 'float32', ['positions', config.headDim / 2]);
@@ -45,7 +46,9 @@ export class ForwardLayers implements Layers {
       config.headDim % fusedRotaryMultiple === 0 ? null : graph.input('position_ids', 'int64', ['batch', 'tokens']);
   }
 
+  /** Declares input_ids [batch, tokens]. */
   embed(name: string): Value {
+    const ids = this.#graph.input('input_ids', 'int32', ['batch', 'tokens']);
     const { vocabSize, hiddenSize } = this.#config;
     const table = this.#weight({
       name: `${name}.weight`,
@@ -56,7 +59,7 @@ export class ForwardLayers implements Layers {
       parts: [{ tensor: `${name}.weight`, columns: 'residual' }],
       gain: null,
     });
-    return this.#graph.emitOne('Gather', [table, this.#ids], { shape: ['batch', 'tokens', hiddenSize] }, { axis: 0 });
+    return this.#graph.emitOne('Gather', [table, ids], { shape: ['batch', 'tokens', hiddenSize] }, { axis: 0 });
   }
 
   norm(stream: Stream, name: string): { normed: Value; residual: Value } {
@@ -174,7 +177,7 @@ export class ForwardLayers implements Layers {
     const { shape, block, rows, gain } = linear;
     const parts = Object.entries(linear.columns);
     const tensors = (suffix: string) => parts.map(([part, columns]) => ({ tensor: `${part}.${suffix}`, columns }));
-    const matrix = {
+    const matrix: SegmentWeight = {
       name: `${name}.weight`,
       kind: 'matrix',
       shape,
@@ -182,12 +185,13 @@ export class ForwardLayers implements Layers {
       rows,
       parts: tensors('weight'),
       gain,
-    } as const;
-    const outShape = [...x.shape.slice(0, -1), shape[1]];
-    const product = this.#graph.emitOne('MatMul', [x, this.#weight(matrix)], { shape: outShape });
+      format: this.#products.format,
+    };
+    this.weights.push(matrix);
+    const product = this.#products.product(x, matrix);
     if (!linear.bias) return product;
     const offset = this.#vector(`${name}.bias`, shape[1], 'bias', block, tensors('bias'));
-    return this.#graph.emitOne('Add', [product, offset], { shape: outShape });
+    return this.#graph.emitOne('Add', [product, offset], { shape: product.shape });
   }
 
   #vector(

@@ -5,6 +5,7 @@ import { encodeModel, type Placement } from '../graph/onnx.js';
 import type { DecoderConfig } from './config.js';
 import { decoderBody } from './decoder.js';
 import { ForwardLayers } from './forward-layers.js';
+import type { LinearFormat } from './linear-lowering.js';
 
 /**
  * The space that one axis of a weight lives in. A lock gives each space a change of basis: whoever writes into the space is multiplied
@@ -40,6 +41,8 @@ export interface SegmentWeight {
   readonly parts: readonly { readonly tensor: string; readonly columns: Space }[];
   /** The norm right before a matrix that reads the residual: its gain may be folded into the rows. */
   readonly gain: string | null;
+  /** How it is stored; float32 when absent. */
+  readonly format?: LinearFormat;
 }
 
 export function sizeOfWeight(weight: SegmentWeight): number {
@@ -67,6 +70,21 @@ function bodySegment(config: DecoderConfig): SegmentGraph {
   };
 }
 
+/** The head's matrix [width, vocabulary]. */
+export function headWeight(config: DecoderConfig): SegmentWeight {
+  return {
+    name: 'lm_head.weight',
+    kind: 'matrix',
+    shape: [config.hiddenSize, config.vocabSize],
+    block: null,
+    rows: 'residual',
+    parts: [
+      { tensor: config.tieWordEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight', columns: 'vocabulary' },
+    ],
+    gain: 'model.norm.weight',
+  };
+}
+
 /** hidden [rows, width], inverse temperature, k → the k largest log-probabilities of each row and their ids. */
 function headSegment(config: DecoderConfig): SegmentGraph {
   const { hiddenSize, vocabSize } = config;
@@ -74,16 +92,7 @@ function headSegment(config: DecoderConfig): SegmentGraph {
   const hidden = graph.input('hidden', 'float32', ['rows', hiddenSize]);
   const inverseTemperature = graph.input('inverse_temperature', 'float32', []);
   const k = graph.input('k', 'int64', [1]);
-  const source = config.tieWordEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight';
-  const weight: SegmentWeight = {
-    name: 'lm_head.weight',
-    kind: 'matrix',
-    shape: [hiddenSize, vocabSize],
-    block: null,
-    rows: 'residual',
-    parts: [{ tensor: source, columns: 'vocabulary' }],
-    gain: 'model.norm.weight',
-  };
+  const weight = headWeight(config);
   // Scaling the hidden state by 1/T scales every logit at a fraction of the cost.
   const scaled = graph.emitOne('Mul', [hidden, inverseTemperature], { shape: ['rows', hiddenSize] });
   const shape = ['rows', vocabSize];

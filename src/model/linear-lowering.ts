@@ -1,0 +1,103 @@
+// How a linear layer of a forward graph is computed: float32, or int8 weights with int8 activations. Zone: edge, owner and enclave graphs.
+// DESIGN section 4. Unsigned activations times signed weights is the combination that the runtime has fast kernels for.
+import type { Graph, Value } from '../graph/graph.js';
+import { hadamard, neuronMix, scalesName } from './quantise.js';
+import type { SegmentWeight } from './segments.js';
+
+/** `int8`: weights with a scale per output column, activations quantised row by row as the graph runs. */
+export type LinearFormat = 'float32' | 'int8';
+
+export interface LinearLowering {
+  readonly format: LinearFormat;
+  /** x [..., in] · W [in, out]. */
+  product(x: Value, weight: SegmentWeight): Value;
+}
+
+export function createLinear(graph: Graph, format: LinearFormat): LinearLowering {
+  return format === 'int8' ? new Int8Linear(graph) : new Float32Linear(graph);
+}
+
+class Float32Linear implements LinearLowering {
+  readonly format = 'float32';
+  readonly #graph: Graph;
+
+  constructor(graph: Graph) {
+    this.#graph = graph;
+  }
+
+  product(x: Value, weight: SegmentWeight): Value {
+    const w = this.#graph.weight(weight.name, weight.shape);
+    return this.#graph.emitOne('MatMul', [x, w], { shape: [...x.shape.slice(0, -1), weight.shape[1]!] });
+  }
+}
+
+class Int8Linear implements LinearLowering {
+  readonly format = 'int8';
+  readonly #graph: Graph;
+  // q, k and v read one input, so do gate and up: it is quantised once.
+  readonly #quantised = new Map<Value, QuantisedRows>();
+
+  constructor(graph: Graph) {
+    this.#graph = graph;
+  }
+
+  product(x: Value, weight: SegmentWeight): Value {
+    let rows = this.#quantised.get(x);
+    if (rows === undefined) {
+      rows = quantiseRows(this.#graph, mixed(this.#graph, x, neuronMix(weight)));
+      this.#quantised.set(x, rows);
+    }
+    const w = this.#graph.weight(weight.name, weight.shape, 'int8');
+    const scales = this.#graph.weight(scalesName(weight.name), [weight.shape[1]!]);
+    return int8Product(this.#graph, rows, w, scales);
+  }
+}
+
+/** Activations as codes around 128 and the factor of each row. */
+export interface QuantisedRows {
+  /** [..., in] uint8: x ≈ (codes − 128) · factors / 127. */
+  readonly codes: Value;
+  /** [..., 1] float32, the largest |x| of each row. */
+  readonly factors: Value;
+}
+
+const contrib = 'com.microsoft';
+const step = 1 / 127;
+
+export function quantiseRows(graph: Graph, x: Value): QuantisedRows {
+  const axis = graph.int64s([-1]);
+  const shape = [...x.shape.slice(0, -1), 1];
+  // Two reductions are faster than one over |x|, which would be written out; the last term keeps rows of zeros finite.
+  const largest = graph.emitOne('ReduceMax', [x, axis], { shape }, { keepdims: 1 });
+  const smallest = graph.emitOne('ReduceMin', [x, axis], { shape }, { keepdims: 1 });
+  const opposite = graph.emitOne('Neg', [smallest], { shape });
+  const factors = graph.emitOne('Max', [largest, opposite, graph.scalar(1e-30)], { shape });
+  const inverse = graph.emitOne('Reciprocal', [factors], { shape });
+  const unit = graph.emitOne('Mul', [x, inverse], { shape: x.shape });
+  const codes = graph.emitOne('QuantizeLinear', [unit, graph.scalar(step), graph.uint8(128)], {
+    shape: x.shape,
+    dtype: 'uint8',
+  });
+  return { codes, factors };
+}
+
+/** Quantised rows [..., in] · w [in, out] (int8), with the scales [out] of w's columns. */
+export function int8Product(graph: Graph, { codes, factors }: QuantisedRows, w: Value, scales: Value): Value {
+  const shape = [...codes.shape.slice(0, -1), w.shape[1]!];
+  const inputs = [codes, w, graph.scalar(step), scales, graph.uint8(128)];
+  const y = graph.emitOne('MatMulIntegerToFloat', inputs, { shape }, {}, contrib);
+  return graph.emitOne('Mul', [y, factors], { shape });
+}
+
+// x [..., m] with every `size` neighbours mixed by a Hadamard matrix.
+function mixed(graph: Graph, x: Value, size: number): Value {
+  if (size === 1) return x;
+  const width = x.shape.at(-1) as number;
+  const kept = x.shape.slice(0, -1);
+  // Reshape: 0 keeps a size.
+  const zeros = kept.map(() => 0);
+  const shape = [...kept, width / size, size];
+  const parts = graph.emitOne('Reshape', [x, graph.int64s([...zeros, width / size, size])], { shape });
+  const turned = graph.emitOne('MatMul', [parts, graph.constant(hadamard(size), [size, size])], { shape });
+  return graph.emitOne('Reshape', [turned, graph.int64s([...zeros, width])], { shape: x.shape });
+}
