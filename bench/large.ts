@@ -4,6 +4,7 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Accelerator } from '../src/edge/teacher/accelerator.js';
+import { segmentsIn } from '../src/edge/teacher/unlocked-model.js';
 import type { DecoderConfig } from '../src/model/config.js';
 import { readSegmentWeight, writeSegments } from '../src/model/segment-weights.js';
 import { buildSegments } from '../src/model/segments.js';
@@ -36,11 +37,11 @@ export async function run({ runs, log }: BenchOptions): Promise<readonly BenchRe
     const rates: number[] = [];
     for (let i = 0; i < runs; i += 1) {
       const started = performance.now();
-      const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
+      const accelerator = await Accelerator.open(segmentsIn(folder, 2), config);
       loads.push((performance.now() - started) / 1000);
       const ids = someIds(tokens, config.vocabSize);
       const pass = async (): Promise<void> => {
-        const hidden = await accelerator.hidden({ ids, batch: 1, tokens, lengths: [tokens] });
+        const hidden = await accelerator.run(0, ids, { batch: 1, tokens, lengths: [tokens] });
         const { logprobs } = await accelerator.topK(hidden, tokens, 64, 1);
         if (!logprobs.every(Number.isFinite)) throw new RangeError('log-probabilities are not finite');
       };

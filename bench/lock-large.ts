@@ -2,7 +2,7 @@
 // through `distillock lock` as its own process, killed half way and run again. Needs 26 GB of disk in the temporary folder.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,6 +11,7 @@ import { openBundle } from '../src/edge/bundle.js';
 import { loadOwnerPublicKey } from '../src/edge/owner-key.js';
 import { Accelerator } from '../src/edge/teacher/accelerator.js';
 import { EnvironmentError } from '../src/trusted/wire/errors.js';
+import { segmentFiles } from '../src/trusted/wire/manifest.js';
 import type { BenchOptions } from './bench.js';
 import { summarise } from './interleave.js';
 import type { BenchResult } from './schema.js';
@@ -53,16 +54,16 @@ async function lockOnce(args: readonly string[], killAt?: { journal: string; lin
 
 /** Loads the bundle; what that adds to the resident set, as a share of the segments' size. Then one token, which must give numbers. */
 async function loadedShare(bundleDir: string, publicKey: string): Promise<number> {
-  const { config, segments } = await openBundle(bundleDir, {
+  const { config, segments, manifest } = await openBundle(bundleDir, {
     ownerKey: await loadOwnerPublicKey(publicKey),
     checkHashes: false,
   });
-  const [body, head] = segments as [(typeof segments)[number], (typeof segments)[number]];
-  const size = (await stat(body.data)).size + (await stat(head.data)).size;
+  const data = new Set(manifest.segments.flatMap(segmentFiles).filter((path) => path.endsWith('.data')));
+  const size = manifest.files.reduce((sum, file) => sum + (data.has(file.path) ? file.size : 0), 0);
   const before = process.memoryUsage.rss();
-  const accelerator = await Accelerator.open([body.graph, head.graph], config, { prepack: false });
+  const accelerator = await Accelerator.open(segments, config, { prepack: false });
   const added = process.memoryUsage.rss() - before;
-  const hidden = await accelerator.hidden({ ids: Int32Array.of(7), batch: 1, tokens: 1, lengths: [1] });
+  const hidden = await accelerator.run(0, Int32Array.of(7), { batch: 1, tokens: 1, lengths: [1] });
   const { logprobs } = await accelerator.topK(hidden, 1, 64, 1);
   if (!logprobs.every(Number.isFinite)) throw new RangeError('log-probabilities are not finite');
   await accelerator.close();

@@ -8,6 +8,7 @@ import { createExample } from '../src/edge/data/example.js';
 import { Accelerator } from '../src/edge/teacher/accelerator.js';
 import { captureBatches } from '../src/edge/teacher/capture.js';
 import { type Gate, openGate } from '../src/edge/teacher/gate.js';
+import { segmentsIn } from '../src/edge/teacher/unlocked-model.js';
 import { readSegmentWeight, writeSegments } from '../src/model/segment-weights.js';
 import { buildSegments } from '../src/model/segments.js';
 import type { BenchOptions } from './bench.js';
@@ -30,7 +31,7 @@ export async function run({ runs, log }: BenchOptions): Promise<readonly BenchRe
     const locked = await lockHere({ path: folder, config: smolLm2, tensors, tokenizer }, folder, 'teacher');
     const plainFolder = join(folder, 'plain');
     await writeSegments(plainFolder, buildSegments(smolLm2), (weight) => readSegmentWeight(tensors, weight));
-    const plain = await Accelerator.open([join(plainFolder, '00.onnx'), join(plainFolder, '01.onnx')], smolLm2);
+    const plain = await Accelerator.open(segmentsIn(plainFolder, 2), smolLm2);
     const teacher = await startUnlicensed(locked, join(folder, 'state'), log);
     try {
       const now = Math.floor(Date.now() / 1000);

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Accelerator, headRows } from '../src/edge/teacher/accelerator.js';
+import { segmentsIn } from '../src/edge/teacher/unlocked-model.js';
 import { readSegmentWeight, writeSegments } from '../src/model/segment-weights.js';
 import { buildSegments } from '../src/model/segments.js';
 import type { BenchOptions } from './bench.js';
@@ -21,7 +22,7 @@ export async function run(options: BenchOptions): Promise<readonly BenchResult[]
     options.log('writing a model of SmolLM2-135M shape …');
     const tensors = randomTensors(smolLm2);
     await writeSegments(folder, buildSegments(smolLm2), (weight) => readSegmentWeight(tensors, weight));
-    const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], smolLm2);
+    const accelerator = await Accelerator.open(segmentsIn(folder, 2), smolLm2);
     const batch = {
       ids: someIds(rows * columns, smolLm2.vocabSize),
       batch: rows,
@@ -29,7 +30,7 @@ export async function run(options: BenchOptions): Promise<readonly BenchResult[]
       lengths: Array<number>(rows).fill(columns),
     };
     const forward = async (): Promise<void> => {
-      await accelerator.topK(await accelerator.hidden(batch), rows * columns, 64, 1);
+      await accelerator.topK(await accelerator.run(0, batch.ids, batch), rows * columns, 64, 1);
     };
     const products = forwardProducts(smolLm2, { rows, columns }, headRows);
     const results = await measureShare(

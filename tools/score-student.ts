@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createBatches } from '../src/edge/data/batches.js';
 import { createExample, type Example } from '../src/edge/data/example.js';
 import { Accelerator } from '../src/edge/teacher/accelerator.js';
+import { segmentsIn } from '../src/edge/teacher/unlocked-model.js';
 import { Evaluator } from '../src/edge/train/evaluate.js';
 import { openStudent } from '../src/edge/train/student.js';
 import { openCheckpoint } from '../src/model/checkpoint/open.js';
@@ -29,7 +30,7 @@ interface Scored {
 async function score(accelerator: Accelerator, text: string, ids: Int32Array): Promise<Scored> {
   const rows = ids.length;
   const { vocabSize } = accelerator.config;
-  const hidden = await accelerator.hidden({ ids, batch: 1, tokens: rows, lengths: [rows] });
+  const hidden = await accelerator.run(0, ids, { batch: 1, tokens: rows, lengths: [rows] });
   const all = await accelerator.topK(hidden, rows, vocabSize, 1);
   const nextLogprobs: number[] = [];
   const topIds: number[][] = [];
@@ -70,8 +71,7 @@ async function main([folder, textFile, out, wanted = '1000']: readonly string[])
     await writeSegments(segments, buildSegments(checkpoint.config), (weight) =>
       readSegmentWeight(checkpoint.tensors, weight),
     );
-    const graphs: [string, string] = [join(segments, '00.onnx'), join(segments, '01.onnx')];
-    const accelerator = await Accelerator.open(graphs, checkpoint.config);
+    const accelerator = await Accelerator.open(segmentsIn(segments, 2), checkpoint.config);
     const texts: Scored[] = [];
     let tokens = 0;
     for (const text of (await readFile(textFile, 'utf8')).split('\n')) {

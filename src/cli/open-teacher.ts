@@ -12,6 +12,8 @@ export interface TeacherChoice {
   /** `enclave_state_dir`; each bundle has a folder in it. */
   readonly enclaveStateDir: string;
   readonly threads?: number | null;
+  /** Trusted memory in MB; the enclave's default when absent. */
+  readonly teeMemoryMb?: number | undefined;
 }
 
 export interface OpenedTeacher extends LockedTeacher {
@@ -30,6 +32,7 @@ export async function openTeacher(choice: TeacherChoice, context: Pick<Context, 
     stateDir,
     onNotice: context.note,
     ...(choice.threads == null ? {} : { threads: choice.threads }),
+    ...(choice.teeMemoryMb === undefined ? {} : { teeMemoryMb: choice.teeMemoryMb }),
   });
   return { ...teacher, stateDir, ownerKey };
 }
@@ -40,7 +43,8 @@ export function openConfiguredTeacher(config: Config, context: Pick<Context, 'no
     teacher_model_name_or_path: bundle,
     owner_key: ownerKey,
     enclave_state_dir: enclaveStateDir,
+    tee_memory: teeMemoryMb,
     threads,
   } = config;
-  return openTeacher({ bundle, ownerKey, enclaveStateDir, threads }, context);
+  return openTeacher({ bundle, ownerKey, enclaveStateDir, threads, teeMemoryMb }, context);
 }

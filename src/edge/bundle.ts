@@ -4,10 +4,12 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DecoderConfig } from '../model/config.js';
 import { digestFile } from '../model/file-digest.js';
+import { spansOf } from '../model/spans.js';
 import { type DistillockError, MalformedError, VerificationError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
 import { type BundleFile, bundleId, type Manifest, verifyManifest } from '../trusted/wire/manifest.js';
 import { configOfManifest } from './bundle-config.js';
+import type { RunnableSegment } from './teacher/accelerator.js';
 
 export interface OpenBundleOptions {
   /** Raw Ed25519 public key of the owner, pinned (`loadOwnerPublicKey`). */
@@ -21,8 +23,8 @@ export interface Bundle {
   readonly bundleId: string;
   readonly manifest: Manifest;
   readonly config: DecoderConfig;
-  /** Absolute paths, in the order of `manifest.segments`. */
-  readonly segments: readonly { readonly name: string; readonly graph: string; readonly data: string }[];
+  /** In the order of `manifest.segments`; `graph` is an absolute path. */
+  readonly segments: readonly RunnableSegment[];
 }
 
 async function readPart(dir: string, name: string, code: string): Promise<Uint8Array> {
@@ -68,6 +70,15 @@ export async function checkBundleFile(dir: string, listed: BundleFile, checkHash
   }
 }
 
+/** Throws MalformedError when the segments are not what the plan comes to. */
+function checkPlan({ plan, segments }: Manifest, dir: string): void {
+  const places = spansOf(plan).map(({ place }) => place);
+  if (places.length === segments.length && places.every((place, i) => place === segments[i]!.place)) return;
+  throw new MalformedError('plan', `${dir}: the plan in manifest.json and its segments do not fit; lock it again`, {
+    dir,
+  });
+}
+
 /**
  * Throws VerificationError ('bundle-signature', 'owner-key', 'bundle-file-size', 'bundle-file-hash') or MalformedError
  * ('manifest-missing', 'signature-missing', 'bundle-file-missing', or what is wrong inside manifest.json).
@@ -88,9 +99,12 @@ export async function openBundle(dir: string, options: OpenBundleOptions): Promi
       dir,
     });
   }
+  checkPlan(manifest, dir);
   for (const file of manifest.files) await checkBundleFile(dir, file, options.checkHashes ?? true);
-  const segments = manifest.segments.map(({ name, graph, data }) => {
-    return { name, graph: join(dir, graph), data: join(dir, data) };
+  const segments = manifest.segments.map((segment): RunnableSegment => {
+    return segment.place === 'enclave'
+      ? { place: 'enclave' }
+      : { place: 'accelerator', graph: join(dir, segment.graph) };
   });
   return { dir, bundleId: bundleId(bytes), manifest, config: configOfManifest(manifest), segments };
 }

@@ -11,6 +11,7 @@ export interface Config {
   readonly output_dir: string;
   readonly owner_key: string | null;
   readonly enclave_state_dir: string;
+  readonly tee_memory: number;
   readonly cache_dir: string;
   readonly dataset_format: 'auto' | 'messages' | 'completion' | 'text' | 'alpaca' | 'plain';
   readonly dataset_prompt_field: string | null;
@@ -111,6 +112,7 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
     home('state', 'enclave'),
     "the enclave's sealed state: it keeps the budget between runs",
   ),
+  tee_memory: optional(count, 4096, 'MB of trusted memory for the parts that the enclave holds, beyond its runtime'),
   cache_dir: optional(path, home('cache', 'teacher'), 'what the teacher released, so that no text is charged twice'),
 
   dataset_format: optional(

@@ -6,6 +6,7 @@ import type { TokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
 import { lockRunFolder } from '../model/run-lock.js';
 import { openTokenizer } from '../model/tokenizer.js';
 import { EnvironmentError, MalformedError, PolicyError, UnsupportedError } from '../trusted/wire/errors.js';
+import { MAX_RELEASE_ENTRIES } from '../trusted/wire/limits.js';
 import { openTeacherCache, type TeacherCache } from './cache/teacher-cache.js';
 import type { Config } from './config.js';
 import { countTargets, type Example, hashExamples } from './data/example.js';
@@ -19,8 +20,18 @@ import type { TrainerEvents, TrainingOutcome } from './train/trainer.js';
 import type { TrainingData } from './train/training-data.js';
 import { trainStudent } from './train-student.js';
 
-// Tokens per forward pass of the teacher, padding included: enough to keep its matrix products efficient.
-const captureBatchTokens = 1024;
+/** Tokens per forward pass, padding included: enough to keep the accelerator's matrix products efficient. */
+export const acceleratorBatchTokens = 1024;
+/** An enclave that streams its weights past a batch wants as many as a share of its memory takes. */
+const enclaveBatchTokens = 16_384;
+const enclaveBatchShare = 1 / 3;
+
+function batchTokensFor(config: Config, { segments, config: { hiddenSize } }: LockedTeacher['bundle']): number {
+  if (!segments.every(({ place }) => place === 'enclave')) return acceleratorBatchTokens;
+  const fitting = Math.floor((config.tee_memory * 1e6 * enclaveBatchShare) / (4 * hiddenSize));
+  const releasable = Math.floor(MAX_RELEASE_ENTRIES / config.loss_top_k);
+  return Math.max(1, Math.min(enclaveBatchTokens, fitting, releasable));
+}
 
 /** A teacher as the job sees it: where its answers come from and what they are filed under. */
 export interface TeacherSource {
@@ -32,6 +43,8 @@ export interface TeacherSource {
   /** Names the answers in the cache: the bundle's id for a licensed teacher. */
   readonly cacheId: string;
   readonly vocabSize: number;
+  /** Tokens per forward pass, padding included. */
+  readonly batchTokens: number;
 }
 
 export interface DistillEvents extends TrainerEvents {
@@ -83,6 +96,7 @@ export function licensedSource(config: Config, teacher: LockedTeacher): TeacherS
     }),
     cacheId: teacher.bundle.bundleId,
     vocabSize: teacher.bundle.config.vocabSize,
+    batchTokens: batchTokensFor(config, teacher.bundle),
   };
 }
 
@@ -182,7 +196,7 @@ export async function capture(
   const outcome = await captureTeacher(source.accelerator, source.gate, examples, cache, {
     k: config.loss_top_k,
     temperature: config.kd_temperature,
-    batchTokens: captureBatchTokens,
+    batchTokens: source.batchTokens,
     onProgress: (progress) => events.onCapture?.(purpose, progress),
     ...(signal ? { signal } : {}),
   });

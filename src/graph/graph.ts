@@ -2,7 +2,7 @@
 // Zone: edge and owner. Operators live in ops/, one file per group; DESIGN section 9.
 import { MalformedError } from '../trusted/wire/errors.js';
 
-export type DType = 'float32' | 'int32' | 'int64' | 'bool';
+export type DType = 'float32' | 'int32' | 'int64' | 'int8' | 'uint8' | 'bool';
 /** A fixed size, or the name of a size that is known only when the graph runs (forward-only graphs). */
 export type Dim = number | string;
 export type Attribute = number | string | readonly number[] | { readonly float: number };
@@ -24,10 +24,12 @@ export interface Node {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
+export type ConstantData = Float32Array | Int32Array | BigInt64Array | Int8Array | Uint8Array;
+
 /** A small tensor stored inside the graph. */
 export interface Constant {
   readonly value: Value;
-  readonly data: Float32Array | Int32Array | BigInt64Array;
+  readonly data: ConstantData;
 }
 
 /** Given the gradient of an operator's output, the gradient of each input (null: none flows there). */
@@ -43,6 +45,14 @@ export interface OutputSpec {
   readonly dtype?: DType;
   readonly shape: readonly Dim[];
 }
+
+const dtypes: Readonly<Record<string, DType>> = {
+  Float32Array: 'float32',
+  Int32Array: 'int32',
+  BigInt64Array: 'int64',
+  Int8Array: 'int8',
+  Uint8Array: 'uint8',
+};
 
 export class Graph {
   readonly nodes: Node[] = [];
@@ -62,22 +72,22 @@ export class Graph {
     return value;
   }
 
-  /** A float32 weight whose bytes stay in an external data file. */
-  weight(name: string, shape: readonly number[]): Value {
-    const value: Value = { name, dtype: 'float32', shape, differentiable: false };
+  /** A weight whose bytes stay in an external data file. */
+  weight(name: string, shape: readonly Dim[], dtype: DType = 'float32'): Value {
+    const value: Value = { name, dtype, shape, differentiable: false };
     this.weights.push(value);
     return value;
   }
 
   /** A small tensor stored inside the graph. Throws MalformedError when data and shape disagree. */
-  constant(data: Float32Array | Int32Array | BigInt64Array, shape: readonly number[]): Value {
+  constant(data: ConstantData, shape: readonly number[]): Value {
     const size = shape.reduce((a, b) => a * b, 1);
     if (size !== data.length)
       throw new MalformedError(
         'graph-constant',
         `constant of shape [${shape}] needs ${size} values, got ${data.length}`,
       );
-    const dtype = data instanceof Float32Array ? 'float32' : data instanceof Int32Array ? 'int32' : 'int64';
+    const dtype = dtypes[data.constructor.name]!;
     const value: Value = { name: this.#fresh('const'), dtype, shape, differentiable: false };
     this.constants.push({ value, data });
     return value;
@@ -86,6 +96,11 @@ export class Graph {
   /** A float32 scalar, shared between uses of the same number. */
   scalar(x: number): Value {
     return this.#shared(`f${x}`, () => this.constant(Float32Array.of(x), []));
+  }
+
+  /** A uint8 scalar (a zero point), shared between uses of the same number. */
+  uint8(x: number): Value {
+    return this.#shared(`u${x}`, () => this.constant(Uint8Array.of(x), []));
   }
 
   /** A 1-D int64 tensor (shapes, axes), shared between uses of the same numbers. */

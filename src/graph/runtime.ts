@@ -20,7 +20,7 @@ export interface SessionOptions {
   readonly optimise?: boolean;
 }
 
-export type TensorData = Float32Array | Int32Array | BigInt64Array;
+export type TensorData = Float32Array | Int32Array | BigInt64Array | Int8Array | Uint8Array;
 
 /** A concrete tensor: data and shape. */
 export interface Tensor {
@@ -30,7 +30,13 @@ export interface Tensor {
 
 export type Feeds = Readonly<Record<string, Tensor>>;
 
-const elementTypes = { Float32Array: 'float32', Int32Array: 'int32', BigInt64Array: 'int64' } as const;
+const elementTypes = {
+  Float32Array: 'float32',
+  Int32Array: 'int32',
+  BigInt64Array: 'int64',
+  Int8Array: 'int8',
+  Uint8Array: 'uint8',
+} as const;
 
 function toOrt({ data, shape }: Tensor): ort.Tensor {
   const type = elementTypes[data.constructor.name as keyof typeof elementTypes];

@@ -2,6 +2,7 @@
 // Zone: edge and owner. `ForwardLayers` lowers to the runtime's fused operators, `TrainingLayers` to differentiable ones.
 import type { Value } from '../graph/graph.js';
 import type { DecoderConfig } from './config.js';
+import type { Span } from './spans.js';
 
 /** The residual stream: `pending` is the last sub-layer's output, not yet added, so that add and norm can be fused. */
 export interface Stream {
@@ -13,6 +14,8 @@ export interface Stream {
 export interface Layers {
   /** Token embedding of the graph's input ids. */
   embed(name: string): Value;
+  /** The stream with what is pending added, for whoever goes on with it. */
+  sum(stream: Stream): Value;
   /** Adds what is pending, then normalises: the new residual and its normalised copy. */
   norm(stream: Stream, name: string): { normed: Value; residual: Value };
   /** Self-attention of block `index`, projections included. */
@@ -37,9 +40,18 @@ export function decoderBlock(layers: Layers, index: number, stream: Stream): Str
   return { residual: after.residual, pending: layers.gatedMlp(after.normed, index) };
 }
 
+/** What one span of a plan computes: `entry` is the stream handed over, or null where the span embeds. */
+export function decoderSpan(
+  layers: Layers,
+  { first, end, finalNorm }: Pick<Span, 'first' | 'end' | 'finalNorm'>,
+  entry: Value | null = null,
+): Value {
+  let stream: Stream = { residual: entry ?? layers.embed('model.embed_tokens'), pending: null };
+  for (let i = first; i < end; i += 1) stream = decoderBlock(layers, i, stream);
+  return finalNorm ? layers.norm(stream, 'model.norm').normed : layers.sum(stream);
+}
+
 /** Embedding, all blocks and the final norm: the hidden states that the head reads. */
 export function decoderBody(layers: Layers, config: DecoderConfig): Value {
-  let stream: Stream = { residual: layers.embed('model.embed_tokens'), pending: null };
-  for (let i = 0; i < config.numHiddenLayers; i += 1) stream = decoderBlock(layers, i, stream);
-  return layers.norm(stream, 'model.norm').normed;
+  return decoderSpan(layers, { first: 0, end: config.numHiddenLayers, finalNorm: true });
 }

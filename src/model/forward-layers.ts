@@ -1,14 +1,24 @@
-// Forward-only lowering of a decoder: fused operators of ONNX Runtime, weights [in, out] in an external data file,
-// a key/value cache per block. Zone: edge and owner. DESIGN sections 5 and 9.
+// Forward-only lowering of a decoder: fused operators of ONNX Runtime, weights [in, out] in an external data file (or as the graph
+// places them), a key/value cache per block. Zone: edge and owner. DESIGN sections 5 and 9.
 import type { Graph, Value } from '../graph/graph.js';
 import { split } from '../graph/ops/shape.js';
 import type { DecoderConfig } from './config.js';
 import { blockName, type Layers, type Stream } from './decoder.js';
-import type { SegmentWeight, Space } from './segments.js';
+import { createLinear, type LinearFormat, type LinearLowering } from './linear-lowering.js';
+import { embeddingWeight, type SegmentWeight, type Space } from './weights.js';
 
 const contrib = 'com.microsoft';
 // GroupQueryAttention rotates only heads whose width is a multiple of this (runtime 1.30).
 const fusedRotaryMultiple = 16;
+
+interface AttentionInputs {
+  readonly lengths: Value;
+  readonly total: Value;
+  readonly cos: Value;
+  readonly sin: Value;
+  /** Set when the fused attention operator cannot rotate heads of this width itself. */
+  readonly positions: Value | null;
+}
 
 /** A linear layer: its matrix [in, out], the checkpoint modules its columns come from, and the norm before it. */
 interface Linear {
@@ -24,39 +34,42 @@ export class ForwardLayers implements Layers {
   readonly weights: SegmentWeight[] = [];
   readonly #graph: Graph;
   readonly #config: DecoderConfig;
-  readonly #ids: Value;
-  readonly #lengths: Value;
-  readonly #total: Value;
-  readonly #cos: Value;
-  readonly #sin: Value;
-  /** Set when the fused attention operator cannot rotate heads of this width itself. */
-  readonly #positions: Value | null;
+  readonly #products: LinearLowering;
+  #attentionInputs: AttentionInputs | null = null;
 
-  /** Declares the body's inputs: ids [batch, tokens], cache lengths and rotary tables, sometimes position ids. */
-  constructor(graph: Graph, config: DecoderConfig) {
+  constructor(graph: Graph, config: DecoderConfig, format: LinearFormat = 'float32') {
     this.#graph = graph;
     this.#config = config;
-    this.#ids = graph.input('input_ids', 'int32', ['batch', 'tokens']);
-    this.#lengths = graph.input('seqlens_k', 'int32', ['batch']);
-    this.#total = graph.input('total_sequence_length', 'int32', []);
-    this.#cos = graph.input('rope_cos', 'float32', ['positions', config.headDim / 2]);
-    this.#sin = graph.input('rope_sin', 'float32', ['positions', config.headDim / 2]);
-    this.#positions =
-      config.headDim % fusedRotaryMultiple === 0 ? null : graph.input('position_ids', 'int64', ['batch', 'tokens']);
+    this.#products = createLinear(graph, format);
   }
 
-  embed(name: string): Value {
-    const { vocabSize, hiddenSize } = this.#config;
-    const table = this.#weight({
-      name: `${name}.weight`,
-      kind: 'table',
-      shape: [vocabSize, hiddenSize],
-      block: null,
-      rows: 'vocabulary',
-      parts: [{ tensor: `${name}.weight`, columns: 'residual' }],
-      gain: null,
-    });
-    return this.#graph.emitOne('Gather', [table, this.#ids], { shape: ['batch', 'tokens', hiddenSize] }, { axis: 0 });
+  /** Declared at the first attention: cache lengths and rotary tables, sometimes position ids. */
+  get #inputs(): AttentionInputs {
+    const pairs = this.#config.headDim / 2;
+    this.#attentionInputs ??= {
+      lengths: this.#graph.input('seqlens_k', 'int32', ['batch']),
+      total: this.#graph.input('total_sequence_length', 'int32', []),
+      cos: this.#graph.input('rope_cos', 'float32', ['positions', pairs]),
+      sin: this.#graph.input('rope_sin', 'float32', ['positions', pairs]),
+      positions:
+        this.#config.headDim % fusedRotaryMultiple === 0
+          ? null
+          : this.#graph.input('position_ids', 'int64', ['batch', 'tokens']),
+    };
+    return this.#attentionInputs;
+  }
+
+  /** Declares input_ids [batch, tokens]. */
+  embed(): Value {
+    const ids = this.#graph.input('input_ids', 'int32', ['batch', 'tokens']);
+    const { hiddenSize } = this.#config;
+    const table = this.#weight(embeddingWeight(this.#config));
+    return this.#graph.emitOne('Gather', [table, ids], { shape: ['batch', 'tokens', hiddenSize] }, { axis: 0 });
+  }
+
+  sum({ residual, pending }: Stream): Value {
+    if (pending === null) return residual;
+    return this.#graph.emitOne('Add', [residual, pending], { shape: residual.shape });
   }
 
   norm(stream: Stream, name: string): { normed: Value; residual: Value } {
@@ -74,6 +87,7 @@ export class ForwardLayers implements Layers {
         { shape },
         attributes,
       );
+      this.#products.markNormalised(normed);
       return { normed, residual: stream.residual };
     }
     // Outputs: normalised, mean (unused), inverse deviation (unused), sum.
@@ -84,6 +98,7 @@ export class ForwardLayers implements Layers {
       { epsilon },
       contrib,
     );
+    this.#products.markNormalised(outputs[0]!);
     return { normed: outputs[0]!, residual: outputs[3]! };
   }
 
@@ -103,17 +118,17 @@ export class ForwardLayers implements Layers {
     const pastValue = this.#graph.input(`past_value_${index}`, 'float32', cacheShape);
     const present = ['batch', kvHeads, 'total', headDim];
     const window = this.#config.slidingWindow;
-    const cache = [pastKey, pastValue, this.#lengths, this.#total];
+    const cache = [pastKey, pastValue, this.#inputs.lengths, this.#inputs.total];
     const [mixed, key, value] = this.#graph.emit(
       'GroupQueryAttention',
-      this.#positions === null
-        ? [qkv, null, null, ...cache, this.#cos, this.#sin]
-        : [...this.#rotated(qkv, this.#positions), ...cache],
+      this.#inputs.positions === null
+        ? [qkv, null, null, ...cache, this.#inputs.cos, this.#inputs.sin]
+        : [...this.#rotated(qkv, this.#inputs.positions), ...cache],
       [{ shape: ['batch', 'tokens', heads * headDim] }, { shape: present }, { shape: present }],
       {
         num_heads: heads,
         kv_num_heads: kvHeads,
-        do_rotary: this.#positions === null ? 1 : 0,
+        do_rotary: this.#inputs.positions === null ? 1 : 0,
         ...(window === null ? {} : { local_window_size: window }),
       },
       contrib,
@@ -142,7 +157,7 @@ export class ForwardLayers implements Layers {
     );
     return pieces.map((piece, i) => {
       if (i === 2) return piece;
-      const inputs = [piece, positions, this.#cos, this.#sin];
+      const inputs = [piece, positions, this.#inputs.cos, this.#inputs.sin];
       return this.#graph.emitOne('RotaryEmbedding', inputs, { shape: piece.shape }, { num_heads: counts[i]! }, contrib);
     });
   }
@@ -174,7 +189,7 @@ export class ForwardLayers implements Layers {
     const { shape, block, rows, gain } = linear;
     const parts = Object.entries(linear.columns);
     const tensors = (suffix: string) => parts.map(([part, columns]) => ({ tensor: `${part}.${suffix}`, columns }));
-    const matrix = {
+    const matrix: SegmentWeight = {
       name: `${name}.weight`,
       kind: 'matrix',
       shape,
@@ -182,12 +197,13 @@ export class ForwardLayers implements Layers {
       rows,
       parts: tensors('weight'),
       gain,
-    } as const;
-    const outShape = [...x.shape.slice(0, -1), shape[1]];
-    const product = this.#graph.emitOne('MatMul', [x, this.#weight(matrix)], { shape: outShape });
+      format: this.#products.format,
+    };
+    this.weights.push(matrix);
+    const product = this.#products.product(x, matrix);
     if (!linear.bias) return product;
     const offset = this.#vector(`${name}.bias`, shape[1], 'bias', block, tensors('bias'));
-    return this.#graph.emitOne('Add', [product, offset], { shape: outShape });
+    return this.#graph.emitOne('Add', [product, offset], { shape: product.shape });
   }
 
   #vector(

@@ -4,9 +4,10 @@ import type { FileHandle } from 'node:fs/promises';
 import { constants, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Placement } from '../graph/onnx.js';
-import { type SegmentGraph, type SegmentWeight, sizeOfWeight } from './segments.js';
+import type { SegmentGraph } from './segments.js';
 import type { TensorSource } from './tensors.js';
 import { transposeInto, type WeightTile, wholeTile, writeTile } from './weight-tiles.js';
+import { type SegmentWeight, sizeOfWeight } from './weights.js';
 
 const alignment = 64;
 
@@ -44,50 +45,62 @@ export interface WrittenWeights {
   add(segment: SegmentGraph, weights: readonly SegmentWeight[]): Promise<void>;
 }
 
+/** Gives a weight whole or in tiles. */
+export type WeightOf = (
+  weight: SegmentWeight,
+  segment: SegmentGraph,
+) => Promise<Float32Array> | AsyncIterable<WeightTile>;
+
 /**
- * Writes `NN.onnx` and `NN.data` of every segment into `folder`, asking `weightOf` for one weight at a time, whole or in tiles.
- * Returns the file names relative to `folder`. With `written`, weights that it has are left as they are.
+ * Writes `NN.onnx` and `NN.data` of a segment into `folder`, asking `weightOf` for one weight at a time, whole or in tiles.
+ * Returns the two file names. With `written`, weights that it has are left as they are.
  */
+export async function writeSegment(
+  folder: string,
+  segment: SegmentGraph,
+  weightOf: WeightOf,
+  written?: WrittenWeights,
+): Promise<[graph: string, data: string]> {
+  const stem = String(segment.span.index).padStart(2, '0');
+  const [graph, dataFile] = [`${stem}.onnx`, `${stem}.data`];
+  const placement = placeWeights(segment);
+  const flags = constants.O_RDWR | constants.O_CREAT | (written ? 0 : constants.O_TRUNC);
+  const handle = await open(join(folder, dataFile), flags);
+  try {
+    const { size } = await handle.stat();
+    let unsynced: SegmentWeight[] = [];
+    const note = async (): Promise<void> => {
+      if (written === undefined || unsynced.length === 0) return;
+      await handle.datasync();
+      await written.add(segment, unsynced);
+      unsynced = [];
+    };
+    for (const weight of segment.weights) {
+      const { offset, length } = placement.get(weight.name)!;
+      if (written?.has(segment, weight) && size >= offset + length) continue;
+      await writeWeight(handle, weight, offset, weightOf(weight, segment));
+      unsynced.push(weight);
+      // Vectors are not worth a sync of their own.
+      if (weight.shape.length > 1) await note();
+    }
+    await note();
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await writeFile(join(folder, graph), segment.encode(dataFile, placement));
+  return [graph, dataFile];
+}
+
+/** Writes several segments; `folder` is made when missing. Returns the file names relative to it. */
 export async function writeSegments(
   folder: string,
   segments: readonly SegmentGraph[],
-  weightOf: (weight: SegmentWeight, segment: SegmentGraph) => Promise<Float32Array> | AsyncIterable<WeightTile>,
-  written?: WrittenWeights,
+  weightOf: WeightOf,
 ): Promise<string[]> {
   await mkdir(folder, { recursive: true });
   const files: string[] = [];
-  for (const segment of segments) {
-    const stem = String(segment.index).padStart(2, '0');
-    const placement = placeWeights(segment);
-    const handle = await open(
-      join(folder, `${stem}.data`),
-      constants.O_RDWR | constants.O_CREAT | (written ? 0 : constants.O_TRUNC),
-    );
-    try {
-      const { size } = await handle.stat();
-      let unsynced: SegmentWeight[] = [];
-      const note = async (): Promise<void> => {
-        if (written === undefined || unsynced.length === 0) return;
-        await handle.datasync();
-        await written.add(segment, unsynced);
-        unsynced = [];
-      };
-      for (const weight of segment.weights) {
-        const { offset, length } = placement.get(weight.name)!;
-        if (written?.has(segment, weight) && size >= offset + length) continue;
-        await writeWeight(handle, weight, offset, weightOf(weight, segment));
-        unsynced.push(weight);
-        // Vectors are not worth a sync of their own.
-        if (weight.shape.length > 1) await note();
-      }
-      await note();
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await writeFile(join(folder, `${stem}.onnx`), segment.encode(`${stem}.data`, placement));
-    files.push(`${stem}.onnx`, `${stem}.data`);
-  }
+  for (const segment of segments) files.push(...(await writeSegment(folder, segment, weightOf)));
   return files;
 }
 

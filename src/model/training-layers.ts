@@ -58,9 +58,13 @@ export class TrainingLayers implements Layers {
     return gatherRows(this.#graph, this.parameter(`${name}.weight`, [vocabSize, hiddenSize]), flat);
   }
 
+  sum({ residual, pending }: Stream): Value {
+    return pending === null ? residual : add(this.#graph, residual, pending);
+  }
+
   norm(stream: Stream, name: string): { normed: Value; residual: Value } {
     const { hiddenSize, rmsNormEps } = this.#config;
-    const residual = stream.pending === null ? stream.residual : add(this.#graph, stream.residual, stream.pending);
+    const residual = this.sum(stream);
     return {
       normed: rmsNorm(this.#graph, residual, this.parameter(`${name}.weight`, [hiddenSize]), rmsNormEps),
       residual,

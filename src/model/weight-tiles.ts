@@ -1,7 +1,7 @@
 // Rectangles of a weight: what a large weight is made, locked and written in, so that it never lies in memory whole.
 // Zone: owner and edge.
 import type { FileHandle } from 'node:fs/promises';
-import { type SegmentWeight, sizeOfWeight } from './segments.js';
+import { type SegmentWeight, sizeOfWeight } from './weights.js';
 
 /** Part of a weight in the segment's layout, data [rows, columns]; a vector is one row. */
 export interface WeightTile {

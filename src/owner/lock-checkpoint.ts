@@ -2,23 +2,35 @@
 // The same keys and checkpoint give the same bundle, byte for byte.
 
 import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { DecoderConfig } from '../model/config.js';
-import { writeSegments } from '../model/segment-weights.js';
-import { buildSegments, type SegmentGraph, type SegmentWeight, sizeOfWeight } from '../model/segments.js';
+import { writeSegment } from '../model/segment-weights.js';
+import { buildSegment, buildSegments } from '../model/segments.js';
+import { acceleratorPlan, type Span, spansOf } from '../model/spans.js';
 import { fingerprintOf, type TensorSource } from '../model/tensors.js';
-import type { WeightTile } from '../model/weight-tiles.js';
+import { joinTiles, type WeightTile } from '../model/weight-tiles.js';
+import { type SegmentWeight, sizeOfWeight } from '../model/weights.js';
 import { sealPart } from '../trusted/lock/sealed-part.js';
 import { MalformedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
-import { FORMAT_VERSION, type Manifest, type Plan, type Scheme, SEALED_PART } from '../trusted/wire/manifest.js';
+import {
+  type BundleSegment,
+  type EnclavePrecision,
+  FORMAT_VERSION,
+  type Manifest,
+  type Plan,
+  type Scheme,
+  SEALED_PART,
+} from '../trusted/wire/manifest.js';
 import { type ManifestDraft, writeBundle } from './bundle-writer.js';
 import type { LockJournal } from './lock-journal.js';
 import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
-import { createScheme } from './scheme/lock-scheme.js';
+import { createScheme, type LockScheme } from './scheme/lock-scheme.js';
 import { lockedTiles } from './scheme/lock-weight.js';
+import { basisChange, lockForSpan } from './scheme/span-lock.js';
+import { writeSealedSpan } from './sealed-writer.js';
 
 export interface LockProgress {
   /** Weights are locked and written, then the files of the bundle are hashed. */
@@ -42,6 +54,10 @@ export interface LockOptions {
   };
   readonly outDir: string;
   readonly scheme?: Scheme;
+  /** Where each part lies; everything on the accelerator when absent. */
+  readonly plan?: Plan;
+  /** How enclave-held parts compute; float32 when absent. */
+  readonly precision?: EnclavePrecision;
   /** Keys of an earlier lock, to repeat it; new ones when absent. */
   readonly keys?: OwnerKeys;
   /** 32 bytes; only without `keys`. */
@@ -57,10 +73,48 @@ export interface LockedBundle {
 
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
 
-/** Everything on the accelerator: the one placement that exists so far. */
-function acceleratorPlan(config: DecoderConfig): Plan {
-  const blocks = Array.from({ length: config.numHiddenLayers }, () => 'accelerator' as const);
-  return { embedding: 'accelerator', blocks, head: 'accelerator' };
+/** What every span of a lock has in common. */
+interface SpanJob {
+  readonly folder: string;
+  readonly config: DecoderConfig;
+  readonly keys: OwnerKeys;
+  readonly precision: EnclavePrecision;
+  readonly lock: LockScheme;
+  readonly journal: LockJournal;
+  tilesOf(weight: SegmentWeight, span: Span): AsyncIterable<WeightTile>;
+}
+
+const itemOf = (span: Span, weight: SegmentWeight): string => `${span.index}/${weight.name}`;
+
+async function writeSpan(span: Span, job: SpanJob): Promise<BundleSegment> {
+  const { name, place } = span;
+  if (place === 'enclave') return writeEnclaveSpan(span, job);
+  const { folder, config, journal } = job;
+  const segment = buildSegment(config, span);
+  const [graph, data] = await writeSegment(folder, segment, (weight) => job.tilesOf(weight, span), {
+    has: (_, weight) => journal.has(itemOf(span, weight)),
+    add: (_, written) => journal.add(written.map((weight) => itemOf(span, weight))),
+  });
+  return { place, name, graph: `segments/${graph}`, data: `segments/${data}` };
+}
+
+/** One file of sealed pieces, done as a whole or not at all. */
+async function writeEnclaveSpan(span: Span, job: SpanJob): Promise<BundleSegment> {
+  const { folder, config, keys, precision, lock, journal } = job;
+  const sealed = `${String(span.index).padStart(2, '0')}.sealed`;
+  const item = `${span.index}/sealed`;
+  if (!journal.has(item)) {
+    await writeSealedSpan(join(folder, sealed), {
+      span,
+      config,
+      precision,
+      bundleKey: keys.bundleKey,
+      weightOf: (weight) => joinTiles(weight, job.tilesOf(weight, span)),
+      exitChange: () => basisChange(lock, config.hiddenSize, span),
+    });
+    await journal.add([item]);
+  }
+  return { place: 'enclave', name: span.name, sealed: `segments/${sealed}`, precision };
 }
 
 /**
@@ -69,24 +123,25 @@ function acceleratorPlan(config: DecoderConfig): Plan {
  * 'run-locked'), or the checkpoint's MalformedError, which leaves nothing behind.
  */
 export async function lockModel(options: LockOptions): Promise<LockedBundle> {
-  const { checkpoint, outDir, scheme = 'rotation', onProgress } = options;
+  const { checkpoint, outDir, scheme = 'rotation', precision = 'float32', onProgress } = options;
   const keys = options.keys ?? createOwnerKeys(options.seed === undefined ? {} : { lockSeed: options.seed });
   const { config, tensors } = checkpoint;
+  const plan = options.plan ?? acceleratorPlan(config.numHiddenLayers);
   const tokenizer = checkpoint.tokenizer as Readonly<Record<string, Uint8Array>>;
   const tokenizerJson = tokenizer['tokenizer.json'];
   if (tokenizerJson === undefined)
     throw new MalformedError('tokenizer-missing', 'the checkpoint has no tokenizer.json');
   const lock = createScheme(scheme, keys.lockSeed, config);
-  const segments = buildSegments(config);
-  const weights = segments.flatMap((segment) => segment.weights);
+  const spans = spansOf(plan);
+  const weights = buildSegments(config).flatMap((segment) => segment.weights);
   await probeTensors(tensors, weights);
   const bytesTotal = 4 * weights.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
   let done = 0;
   let bytesDone = 0;
   const report = (stage: LockProgress['stage'], tensor: string, bytes = bytesDone): void =>
     onProgress?.({ stage, tensor, done, total: weights.length, bytesDone: bytes, bytesTotal });
-  async function* lockedWeight(weight: SegmentWeight): AsyncGenerator<WeightTile> {
-    for await (const tile of lockedTiles(lock, tensors, weight, 0)) {
+  async function* tilesOf(weight: SegmentWeight, span: Span): AsyncGenerator<WeightTile> {
+    for await (const tile of lockedTiles(lockForSpan(lock, span), tensors, weight, span.basis)) {
       yield tile;
       bytesDone += tile.data.byteLength;
       report('lock', weight.name);
@@ -95,17 +150,17 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
     report('lock', weight.name);
   }
   const fill = async (folder: string, journal: LockJournal): Promise<ManifestDraft> => {
-    const item = (segment: SegmentGraph, weight: SegmentWeight): string => `${segment.index}/${weight.name}`;
-    const before = segments.flatMap((segment) =>
-      segment.weights.filter((weight) => journal.has(item(segment, weight))),
-    );
+    const before = spans
+      .filter(({ place }) => place === 'accelerator')
+      .flatMap((span) => buildSegment(config, span).weights.filter((weight) => journal.has(itemOf(span, weight))));
     done = before.length;
     bytesDone = 4 * before.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
     if (done > 0) report('lock', before.at(-1)!.name);
-    const files = await writeSegments(join(folder, 'segments'), segments, lockedWeight, {
-      has: (segment, weight) => journal.has(item(segment, weight)),
-      add: (segment, written) => journal.add(written.map((weight) => item(segment, weight))),
-    });
+    const inside = join(folder, 'segments');
+    await mkdir(inside, { recursive: true });
+    const segments: BundleSegment[] = [];
+    for (const span of spans)
+      segments.push(await writeSpan(span, { folder: inside, config, keys, precision, lock, journal, tilesOf }));
     await writeFile(join(folder, SEALED_PART), sealPart({ lockSeed: keys.lockSeed }, keys.bundleKey, scheme, config));
     for (const [name, bytes] of Object.entries(tokenizer)) await writeFile(join(folder, name), bytes);
     return {
@@ -113,15 +168,20 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
       createdBy: `distillock ${version}`,
       model: { ...config } as unknown as Manifest['model'],
       scheme,
-      plan: acceleratorPlan(config),
-      segments: segments.map(({ name }, i) => {
-        return { name, graph: `segments/${files[2 * i]}`, data: `segments/${files[2 * i + 1]}` };
-      }),
+      plan,
+      segments,
       ownerKeyId: keyId(keys.signingKey),
       tokenizerSha256: createHash('sha256').update(tokenizerJson).digest('hex'),
     };
   };
-  const facts = { checkpoint: await digestCheckpoint(checkpoint), keys: digestKeys(keys), scheme, version };
+  const facts = {
+    checkpoint: await digestCheckpoint(checkpoint),
+    keys: digestKeys(keys),
+    scheme,
+    placement: JSON.stringify(plan),
+    precision,
+    version,
+  };
   const bundleId = await writeBundle({
     outDir,
     keys,

@@ -54,6 +54,9 @@ test('lock, grant, enclave, inspect', async () => {
     scheme: 'rotation',
     keys: 'k',
     publicKey: 'k.pub',
+    placement: 'auto',
+    acceptRecorder: false,
+    teeMemoryMb: 4096,
   });
   const verify = await parse('verify-lock b --model m --keys k --max-tokens 64 --top_k 8');
   assert.deepEqual(verify.result, {

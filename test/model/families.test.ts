@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Accelerator } from '../../src/edge/teacher/accelerator.js';
+import { segmentsIn } from '../../src/edge/teacher/unlocked-model.js';
 import { Graph } from '../../src/graph/graph.js';
 import { encodeModel } from '../../src/graph/onnx.js';
 import { matmul } from '../../src/graph/ops/matmul.js';
@@ -18,6 +19,7 @@ import { lockWeight } from '../../src/owner/scheme/lock-weight.js';
 import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
 import { SCHEMES } from '../../src/trusted/wire/manifest.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
+import { extend } from '../teacher/steps.js';
 import { readJson } from './fixtures.js';
 
 interface Reference {
@@ -54,11 +56,11 @@ for (const family of ['llama', 'mistral', 'qwen2']) {
     const folder = await temporaryFolder(t);
     await writeSegments(folder, buildSegments(config), (weight) => readSegmentWeight(tensors, weight));
     await tensors.close();
-    const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
+    const accelerator = await Accelerator.open(segmentsIn(folder, 2), config);
     const { hiddenSize, vocabSize } = config;
     const ids = Int32Array.from(reference.ids.flat());
     const lengths = [columns, columns];
-    const hidden = await accelerator.hidden({ ids, batch: rows, tokens: columns, lengths });
+    const hidden = await accelerator.run(0, ids, { batch: rows, tokens: columns, lengths });
     const check = async (row: Float32Array, expected: readonly number[], what: string): Promise<void> => {
       const top = await accelerator.topK(row, 1, vocabSize, 1);
       assertLogprobs((token) => top.logprobs[top.ids.indexOf(token)]!, expected, what);
@@ -69,11 +71,11 @@ for (const family of ['llama', 'mistral', 'qwen2']) {
         await check(hidden.subarray(at, at + hiddenSize), expected[row]!, `row ${row}, position ${position}`);
       }
     }
-    const first = await accelerator.extend(ids.slice(0, 9), null);
+    const first = await extend(accelerator, ids.slice(0, 9), null);
     let { cache } = first;
     let last = first.hidden;
     for (let position = 9; position < columns; position += 1) {
-      ({ hidden: last, cache } = await accelerator.extend(ids.slice(position, position + 1), cache));
+      ({ hidden: last, cache } = await extend(accelerator, ids.slice(position, position + 1), cache));
       const expected = reference.logits[String(position)];
       if (expected) await check(last, expected[0]!, `cached, position ${position}`);
     }
@@ -89,9 +91,9 @@ for (const family of ['llama', 'mistral', 'qwen2']) {
       await writeSegments(folder, buildSegments(config), (weight) => lockWeight(lock, tensors, weight, 0));
       await tensors.close();
       const vocabulary = vocabularyPermutation(seed, scheme, config.vocabSize);
-      const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
+      const accelerator = await Accelerator.open(segmentsIn(folder, 2), config);
       const ids = Int32Array.from(reference.ids[0]!, (id) => vocabulary[id]!);
-      const hidden = await accelerator.hidden({ ids, batch: 1, tokens: columns, lengths: [columns] });
+      const hidden = await accelerator.run(0, ids, { batch: 1, tokens: columns, lengths: [columns] });
       const top = await accelerator.topK(hidden.subarray((columns - 1) * config.hiddenSize), 1, config.vocabSize, 1);
       const logprobOf = (token: number): number => top.logprobs[top.ids.indexOf(vocabulary[token]!)]!;
       assertLogprobs(logprobOf, reference.logits[String(columns - 1)]![0]!, 'locked');

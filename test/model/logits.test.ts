@@ -12,6 +12,7 @@ import { openStudent } from '../../src/edge/train/student.js';
 import { openCheckpoint } from '../../src/model/checkpoint/open.js';
 import { openTokenizer } from '../../src/model/tokenizer.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
+import { extend, hiddenStates } from '../teacher/steps.js';
 import { openLicensed, openUnlocked, storiesFolder } from '../teacher/stories-teacher.js';
 import { readJson, smollm2File } from './fixtures.js';
 
@@ -35,7 +36,7 @@ interface SmolReference {
 
 /** The k largest log-probabilities after every token of one sequence. */
 async function scores(accelerator: Accelerator, ids: Int32Array, k: number): Promise<TopK> {
-  const hidden = await accelerator.hidden({ ids, batch: 1, tokens: ids.length, lengths: [ids.length] });
+  const hidden = await hiddenStates(accelerator, { ids, batch: 1, tokens: ids.length, lengths: [ids.length] });
   return accelerator.topK(hidden, ids.length, k, 1);
 }
 
@@ -82,13 +83,13 @@ test('stories260K: logits, likelihood and greedy text are those of the numpy ref
     for (let i = 1; i < ids.length; i += 1) nll -= rowOf(all, i - 1).get(ids[i]!)!;
     assertNear(nll / (ids.length - 1), promptMeanNll, 1e-3, 'mean NLL of the prompt');
 
-    let step = await accelerator.extend(ids, null);
+    let step = await extend(accelerator, ids, null);
     let hidden = step.hidden.subarray((ids.length - 1) * checkpoint.config.hiddenSize);
     const generated: number[] = [];
     while (generated.length < greedyIds.length) {
       const [id] = (await accelerator.topK(hidden, 1, 1, 1)).ids;
       generated.push(id!);
-      step = await accelerator.extend(Int32Array.of(id!), step.cache);
+      step = await extend(accelerator, Int32Array.of(id!), step.cache);
       hidden = step.hidden;
     }
     assert.equal(generated.length, 100);
@@ -106,14 +107,19 @@ test('padding a batch changes nothing, and one pass gives what token by token gi
   rows.forEach((row, i) => {
     ids.set(row, i * 40);
   });
-  const together = await accelerator.hidden({ ids, batch: 3, tokens: 40, lengths: rows.map((row) => row.length) });
+  const together = await hiddenStates(accelerator, {
+    ids,
+    batch: 3,
+    tokens: 40,
+    lengths: rows.map((row) => row.length),
+  });
   for (const [i, row] of rows.entries()) {
-    const alone = await accelerator.hidden({ ids: row, batch: 1, tokens: row.length, lengths: [row.length] });
+    const alone = await hiddenStates(accelerator, { ids: row, batch: 1, tokens: row.length, lengths: [row.length] });
     const padded = together.subarray(i * 40 * 64, (i * 40 + row.length) * 64);
     for (const [at, value] of alone.entries()) assertNear(padded[at]!, value, 1e-4, `row ${i}, value ${at}`);
-    let cache: Awaited<ReturnType<Accelerator['extend']>>['cache'] | null = null;
+    let cache: Awaited<ReturnType<typeof extend>>['cache'] | null = null;
     for (const [position, id] of row.entries()) {
-      const step: Awaited<ReturnType<Accelerator['extend']>> = await accelerator.extend(Int32Array.of(id), cache);
+      const step: Awaited<ReturnType<typeof extend>> = await extend(accelerator, Int32Array.of(id), cache);
       cache = step.cache;
       for (const [at, value] of step.hidden.entries())
         assertNear(value, alone[position * 64 + at]!, 1e-4, `row ${i}, token ${position}`);

@@ -6,12 +6,14 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Accelerator } from '../../src/edge/teacher/accelerator.js';
+import { segmentsIn } from '../../src/edge/teacher/unlocked-model.js';
 import { expectedTensors } from '../../src/model/checkpoint/expected-tensors.js';
 import { memoryTensors } from '../../src/model/checkpoint/memory-tensors.js';
 import type { DecoderConfig } from '../../src/model/config.js';
 import { readSegmentWeight, writeSegments } from '../../src/model/segment-weights.js';
-import { buildSegments, type Space } from '../../src/model/segments.js';
+import { buildSegments } from '../../src/model/segments.js';
 import type { TensorSource } from '../../src/model/tensors.js';
+import type { Space } from '../../src/model/weights.js';
 import { createScheme, type LockScheme } from '../../src/owner/scheme/lock-scheme.js';
 import { lockWeight } from '../../src/owner/scheme/lock-weight.js';
 import { haarOrthogonal, wellConditioned } from '../../src/owner/scheme/orthogonal.js';
@@ -71,8 +73,8 @@ async function logprobs(
 ): Promise<Float32Array> {
   await mkdir(folder, { recursive: true });
   await writeSegments(folder, buildSegments(config), weightOf);
-  const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
-  const hidden = await accelerator.hidden({ ids, batch: 1, tokens, lengths: [tokens] });
+  const accelerator = await Accelerator.open(segmentsIn(folder, 2), config);
+  const hidden = await accelerator.run(0, ids, { batch: 1, tokens, lengths: [tokens] });
   const top = await accelerator.topK(hidden, tokens, config.vocabSize, 1);
   const out = new Float32Array(tokens * config.vocabSize);
   top.ids.forEach((id, i) => {

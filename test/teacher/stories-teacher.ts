@@ -4,6 +4,7 @@ import type { TestContext } from 'node:test';
 import { type Licensed, type LockedHere, licenseHere, lockHere } from '../../src/cli/experiment/on-one-machine.js';
 import { Accelerator } from '../../src/edge/teacher/accelerator.js';
 import { type LockedTeacher, openLockedTeacher } from '../../src/edge/teacher/locked-teacher.js';
+import { segmentsIn } from '../../src/edge/teacher/unlocked-model.js';
 import type { Checkpoint } from '../../src/model/checkpoint/hf-directory.js';
 import { openCheckpoint } from '../../src/model/checkpoint/open.js';
 import { readSegmentWeight, writeSegments } from '../../src/model/segment-weights.js';
@@ -17,28 +18,34 @@ export async function openUnlocked(t: TestContext, checkpoint: Checkpoint, folde
   const weightOf = (weight: Parameters<typeof readSegmentWeight>[1]): Promise<Float32Array> =>
     readSegmentWeight(checkpoint.tensors, weight);
   await writeSegments(folder, buildSegments(checkpoint.config), weightOf);
-  const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], checkpoint.config);
+  const accelerator = await Accelerator.open(segmentsIn(folder, 2), checkpoint.config);
   t.after(() => accelerator.close());
   return accelerator;
 }
 
 /** stories260K locked into `<folder>/stories.lock`. */
-export async function lockStories(folder: string): Promise<LockedHere> {
+export async function lockStories(folder: string, options: Parameters<typeof lockHere>[3] = {}): Promise<LockedHere> {
   const checkpoint = await openCheckpoint(storiesFolder);
   try {
-    return await lockHere(checkpoint, folder, 'stories');
+    return await lockHere(checkpoint, folder, 'stories', options);
   } finally {
     await checkpoint.tensors.close();
   }
 }
 
 /** Starts an enclave on `stateDir`, or connects to the one that runs there; it is stopped when the test ends. */
-export async function openStories(t: TestContext, locked: LockedHere, stateDir: string): Promise<LockedTeacher> {
+export async function openStories(
+  t: TestContext,
+  locked: LockedHere,
+  stateDir: string,
+  teeMemoryMb?: number,
+): Promise<LockedTeacher> {
   const teacher = await openLockedTeacher({
     bundleDir: locked.bundleDir,
     ownerKey: locked.keys.signingKey,
     stateDir,
     onNotice: () => undefined,
+    ...(teeMemoryMb === undefined ? {} : { teeMemoryMb }),
   });
   t.after(() => teacher.close());
   return teacher;

@@ -5,6 +5,7 @@ import { signDetached, signWithOwnerKey } from '../../src/owner/sign.js';
 import { createEnclave, type Enclave } from '../../src/trusted/enclave/enclave.js';
 import type { PlatformPort } from '../../src/trusted/enclave/port.js';
 import { sealPart } from '../../src/trusted/lock/sealed-part.js';
+import type { Frame } from '../../src/trusted/wire/frame.js';
 import { encodeGrantContents } from '../../src/trusted/wire/grant.js';
 import { keyId } from '../../src/trusted/wire/jws.js';
 import { encodeLicence, type Licence } from '../../src/trusted/wire/licence.js';
@@ -46,6 +47,11 @@ export async function fakeBundle(keys: OwnerKeys = createOwnerKeys()): Promise<F
     state: null,
     failSaves: false,
     saves: 0,
+    memoryBytes: 1e9,
+    readBundle: () => {
+      throw new Error('this bundle has no sealed segment');
+    },
+    loadGraph: () => Promise.reject(new Error('this bundle has no enclave-held part')),
     now: () => port.clock,
     quote: (data) => data,
     loadState: () => port.state,
@@ -68,8 +74,15 @@ export class Driver {
   }
 
   call(request: messages.RequestName, body: Uint8Array = new Uint8Array(0)): Uint8Array | string {
-    const reply = this.enclave.handle({ type: messages.REQUEST[request], id: 1, body });
+    const reply = this.handle({ type: messages.REQUEST[request], id: 1, body });
     return reply.type === messages.ERROR_REPLY ? messages.decodeError(reply.body).refusal : reply.body;
+  }
+
+  /** A frame that is answered at once: everything but the requests to enclave-held parts. */
+  handle(frame: Frame): Frame {
+    const reply = this.enclave.handle(frame);
+    if (reply instanceof Promise) throw new Error('answered later');
+    return reply;
   }
 
   expect(request: messages.RequestName, body?: Uint8Array): Uint8Array {

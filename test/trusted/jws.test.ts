@@ -125,9 +125,14 @@ test('a manifest names only files inside the bundle, each once, and all that its
   }
   assert.throws(parse({ files: [sealed, sealed] }), { code: 'manifest' });
   assert.throws(parse({ files: [] }), { code: 'manifest' });
-  assert.throws(parse({ segments: [{ name: 'body', graph: 'segments/00.onnx', data: 'segments/00.data' }] }), {
-    code: 'manifest',
-  });
+  const body = { name: 'body', place: 'accelerator', graph: 'segments/00.onnx', data: 'segments/00.data' };
+  assert.throws(parse({ segments: [body] }), { code: 'manifest' });
+  assert.throws(parse({ segments: [{ ...body, place: 'cloud' }] }), { kind: 'malformed' });
+  const inside = { name: 'head', place: 'enclave', sealed: 'segments/01.sealed', precision: 'int8' };
+  assert.throws(parse({ segments: [inside] }), { code: 'manifest' });
+  assert.throws(parse({ segments: [{ ...inside, precision: 'int2' }] }), { kind: 'malformed' });
+  const file = { ...sealed, path: 'segments/01.sealed' };
+  assert.deepEqual(parse({ segments: [inside], files: [sealed, file] })().segments, [inside]);
   assert.throws(parse({ formatVersion: 2 }), { kind: 'malformed' });
   assert.throws(parse({ scheme: 'none' }), { kind: 'malformed' });
   assert.throws(parse({ plan: { ...manifest.plan, blocks: ['cloud'] } }), { kind: 'malformed' });

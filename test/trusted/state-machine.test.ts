@@ -121,7 +121,7 @@ test('the budget is charged before the answer, never beyond, and not for what is
   assert.equal(driver.release(session, 1), 'state-not-saved');
   port.failSaves = false;
   const request = { session, rows: 4, k: 1, lockedIds: new Int32Array(4), logprobs: new Float32Array(4) };
-  const reply = driver.enclave.handle({ type: messages.REQUEST.release, id: 3, body: messages.encodeRelease(request) });
+  const reply = driver.handle({ type: messages.REQUEST.release, id: 3, body: messages.encodeRelease(request) });
   assert.deepEqual(messages.decodeError(reply.body), { refusal: 'budget-exhausted', numbers: [3, 4] });
   assert.equal(driver.status().licence?.chargedTokens, 7);
   assert.equal(new Driver(driver.bundle).status().licence?.chargedTokens, 7);

@@ -1,7 +1,6 @@
 // What the demo measures besides the students: overhead of the locked teacher, peak memory.
 // Zone: owner and edge.
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Example } from '../../edge/data/example.js';
 import { countTargets } from '../../edge/data/example.js';
 import type { EnclaveProcess } from '../../edge/enclave/launch.js';
@@ -9,6 +8,7 @@ import { Accelerator } from '../../edge/teacher/accelerator.js';
 import { captureBatches } from '../../edge/teacher/capture.js';
 import { type Gate, openGate } from '../../edge/teacher/gate.js';
 import type { LockedTeacher } from '../../edge/teacher/locked-teacher.js';
+import { segmentsIn } from '../../edge/teacher/unlocked-model.js';
 import { openCheckpoint } from '../../model/checkpoint/open.js';
 import { readSegmentWeight, writeSegments } from '../../model/segment-weights.js';
 import { buildSegments } from '../../model/segments.js';
@@ -32,8 +32,7 @@ export async function measureOverhead(
     readSegmentWeight(checkpoint.tensors, weight),
   );
   await checkpoint.tensors.close();
-  const graphs = [join(folder, '00.onnx'), join(folder, '01.onnx')] as const;
-  const plain = await Accelerator.open(graphs, checkpoint.config);
+  const plain = await Accelerator.open(segmentsIn(folder, 2), checkpoint.config);
   try {
     const gate = await licensed.gate(session);
     const locked = await licensed.accelerator();

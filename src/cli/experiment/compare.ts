@@ -7,6 +7,7 @@ import type { TeacherCache } from '../../edge/cache/teacher-cache.js';
 import type { Config } from '../../edge/config.js';
 import { countTargets } from '../../edge/data/example.js';
 import {
+  acceleratorBatchTokens,
   capture,
   type DistillOptions,
   dataFor,
@@ -138,6 +139,7 @@ function attacker(locked: LockedTeacher): TeacherSource {
     gate: openGate,
     cacheId: createHash('sha256').update(`unauthorised ${locked.bundle.bundleId}`).digest('hex'),
     vocabSize: locked.bundle.config.vocabSize,
+    batchTokens: acceleratorBatchTokens,
   };
 }
 

@@ -7,7 +7,7 @@ import { parseSimulated, verifySimulated } from '../../attest/evidence/simulated
 import { type LockedTeacher, openLockedTeacher } from '../../edge/teacher/locked-teacher.js';
 import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import { grantLicence, type LicenceTerms } from '../../owner/grant.js';
-import { type LockProgress, lockModel } from '../../owner/lock-checkpoint.js';
+import { type LockOptions, lockModel } from '../../owner/lock-checkpoint.js';
 import { type OwnerKeys, saveOwnerKeys, saveOwnerPublicKey } from '../../owner/owner-keys.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
 import { type Receipt, verifyReceipt } from '../../trusted/wire/receipt.js';
@@ -24,11 +24,11 @@ export async function lockHere(
   checkpoint: Checkpoint,
   folder: string,
   name: string,
-  onProgress?: (progress: LockProgress) => void,
+  options: Pick<LockOptions, 'scheme' | 'plan' | 'precision' | 'onProgress'> = {},
 ): Promise<LockedHere> {
   const started = performance.now();
   const bundleDir = join(folder, `${name}.lock`);
-  const { bundleId, keys } = await lockModel({ checkpoint, outDir: bundleDir, ...(onProgress ? { onProgress } : {}) });
+  const { bundleId, keys } = await lockModel({ checkpoint, outDir: bundleDir, ...options });
   await saveOwnerKeys(join(folder, `${name}.owner-secrets.json`), keys);
   await saveOwnerPublicKey(join(folder, `${name}.owner.json`), keys);
   return { bundleDir, bundleId, keys, seconds: (performance.now() - started) / 1000 };

@@ -11,7 +11,7 @@ import type { EnclaveStatus } from '../../trusted/wire/status.js';
 import { InterruptedError, UsageError } from '../errors.js';
 import { type LicenceFile, readLicenceFile, writeEvidenceFile } from '../exchange-files.js';
 import type { OpenedTeacher } from '../open-teacher.js';
-import { nonceBytes } from '../options.js';
+import { nonceBytes, wholeNumber } from '../options.js';
 import { renderPairs } from '../table.js';
 import { formatNumber } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
@@ -21,6 +21,7 @@ export interface EnclaveVerbOptions {
   /** Owner's public key; undefined: the pinned one. */
   readonly ownerKey: string | undefined;
   readonly enclaveStateDir: string;
+  readonly teeMemoryMb: number;
   /** Where to write evidence for the owner, and the licence to wait for; null: only show the state. */
   readonly exchange: {
     readonly evidence: string;
@@ -34,6 +35,7 @@ interface Raw {
   readonly bundle: string;
   readonly owner_key: string | undefined;
   readonly enclave_state_dir: string;
+  readonly tee_memory: number;
   readonly evidence: string | undefined;
   readonly licence: string | undefined;
   readonly nonce: Uint8Array | undefined;
@@ -50,18 +52,19 @@ export const enclaveHelp: VerbHelp<EnclaveVerbOptions> = {
     ['distillock enclave --bundle t.lock', 'state and budget left'],
   ],
   define(command: Command): void {
-    const state = CONFIG_KEYS.enclave_state_dir;
+    const { enclave_state_dir: state, tee_memory: memory } = CONFIG_KEYS;
     command
       .requiredOption('--bundle <folder>', "the owner's bundle")
       .option('--owner_key <file>', "owner's public key, kept the first time; the enclave obeys nobody else")
       .option('--enclave_state_dir <folder>', state.description, state.fallback)
+      .option('--tee_memory <MB>', memory.description, wholeNumber(64), memory.fallback)
       .option('--evidence <file>', 'write evidence for the owner here, then wait for the licence')
       .option('--licence <file>', 'unlock with this licence as soon as it is there (default: beside the evidence)')
       .option('--nonce <hex>', '32 bytes that the owner chose for this evidence, in hex (default: random)', nonceBytes);
   },
   parse(command: Command): EnclaveVerbOptions {
-    const { bundle, owner_key, enclave_state_dir, evidence, licence, nonce } = command.opts<Raw>();
-    const common = { bundle, ownerKey: owner_key, enclaveStateDir: enclave_state_dir };
+    const { bundle, owner_key, enclave_state_dir, tee_memory, evidence, licence, nonce } = command.opts<Raw>();
+    const common = { bundle, ownerKey: owner_key, enclaveStateDir: enclave_state_dir, teeMemoryMb: tee_memory };
     if (evidence !== undefined) {
       const beside = `${evidence.replace(/\.evidence$/, '')}.licence`;
       return { ...common, exchange: { evidence, licence: licence ?? beside, nonce } };

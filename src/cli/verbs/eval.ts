@@ -13,6 +13,7 @@ const SETTINGS: readonly ConfigName[] = [
   ...(['model_name_or_path', 'teacher_model_name_or_path', 'dataset', 'output_dir', 'owner_key'] as const),
   ...([
     'enclave_state_dir',
+    'tee_memory',
     'cache_dir',
     'dataset_format',
     'dataset_prompt_field',

@@ -30,6 +30,7 @@ export interface GenerateVerbOptions {
   /** For a bundle. */
   readonly ownerKey: string | undefined;
   readonly enclaveStateDir: string;
+  readonly teeMemoryMb: number;
 }
 
 interface Raw {
@@ -43,6 +44,7 @@ interface Raw {
   readonly seed: number;
   readonly owner_key: string | undefined;
   readonly enclave_state_dir: string;
+  readonly tee_memory: number;
 }
 
 export const generateHelp: VerbHelp<GenerateVerbOptions> = {
@@ -53,7 +55,7 @@ export const generateHelp: VerbHelp<GenerateVerbOptions> = {
     ['echo "Why is the sky blue?" | distillock generate --model t.lock --temperature 0.7', 'sampled, from a teacher'],
   ],
   define(command: Command): void {
-    const state = CONFIG_KEYS.enclave_state_dir;
+    const { enclave_state_dir: state, tee_memory: memory } = CONFIG_KEYS;
     command
       .requiredOption('--model <dir|file|bundle>', 'student: checkpoint folder or .gguf file; teacher: bundle')
       .option('--prompt <text>', 'text to go on from (default: stdin)')
@@ -68,7 +70,8 @@ export const generateHelp: VerbHelp<GenerateVerbOptions> = {
       .option('--seed <n>', 'of the sampling', wholeNumber(0, 2 ** 32 - 1), 42)
       .option('--no-apply_chat_template', 'take the prompt as it is')
       .option('--owner_key <file>', "bundles: the owner's public key (default: the pinned one)")
-      .option('--enclave_state_dir <folder>', `bundles: ${state.description}`, state.fallback);
+      .option('--enclave_state_dir <folder>', `bundles: ${state.description}`, state.fallback)
+      .option('--tee_memory <MB>', `bundles: ${memory.description}`, wholeNumber(64), memory.fallback);
   },
   parse(command: Command): GenerateVerbOptions {
     const raw = command.opts<Raw>();
@@ -83,6 +86,7 @@ export const generateHelp: VerbHelp<GenerateVerbOptions> = {
       seed: raw.seed,
       ownerKey: raw.owner_key,
       enclaveStateDir: raw.enclave_state_dir,
+      teeMemoryMb: raw.tee_memory,
     };
   },
 };
@@ -189,8 +193,8 @@ async function openLocked(options: GenerateVerbOptions, context: Context): Promi
   const { openTeacher } = await import('../open-teacher.js');
   const { checkLicence } = await import('../../edge/distill.js');
   const { readTokenizerFiles } = await import('../../model/checkpoint/tokenizer-files.js');
-  const { model, ownerKey, enclaveStateDir, temperature } = options;
-  const teacher = await openTeacher({ bundle: model, ownerKey, enclaveStateDir }, context);
+  const { model, ownerKey, enclaveStateDir, teeMemoryMb, temperature } = options;
+  const teacher = await openTeacher({ bundle: model, ownerKey, enclaveStateDir, teeMemoryMb }, context);
   try {
     await checkLicence(teacher);
     const { licence } = await teacher.client.status();

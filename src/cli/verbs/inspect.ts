@@ -3,11 +3,16 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { DecoderConfig } from '../../model/config.js';
+import { type Crossing, crossingsOf } from '../../model/spans.js';
 import { MalformedError } from '../../trusted/wire/errors.js';
-import { bundleId, type Manifest, type Plan, parseManifest, SEALED_PART } from '../../trusted/wire/manifest.js';
+import { bundleId, type Manifest, parseManifest, SEALED_PART, segmentFiles } from '../../trusted/wire/manifest.js';
+import { describePlan } from '../describe-plan.js';
 import { renderPairs, renderTable } from '../table.js';
 import { formatBytes, formatNumber, paint } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
+
+/** Top-k whose release is counted where the head lies on the accelerator. */
+const CROSSING_TOP_K = 64;
 
 export interface InspectVerbOptions {
   readonly bundle: string;
@@ -37,6 +42,8 @@ interface InspectResult {
   readonly parameters: number;
   readonly acceleratorBytes: number;
   readonly enclaveBytes: number;
+  /** What crosses between the two, per token; release at top-64. */
+  readonly crossings: readonly Crossing[];
   readonly manifest: Manifest;
 }
 
@@ -51,8 +58,12 @@ async function runInspect(
   const parameters = expectedTensors(config).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const sizeOf = new Map(manifest.files.map(({ path, size }) => [path, size]));
   const bytesOf = (paths: readonly string[]): number => paths.reduce((sum, path) => sum + (sizeOf.get(path) ?? 0), 0);
-  const acceleratorBytes = bytesOf(manifest.segments.flatMap(({ graph, data }) => [graph, data]));
-  const enclaveBytes = bytesOf([SEALED_PART]);
+  const acceleratorBytes = bytesOf(
+    manifest.segments.flatMap((segment) => (segment.place === 'accelerator' ? segmentFiles(segment) : [])),
+  );
+  const inside = manifest.segments.flatMap((segment) => (segment.place === 'enclave' ? segmentFiles(segment) : []));
+  const enclaveBytes = bytesOf([SEALED_PART, ...inside]);
+  const crossings = crossingsOf(manifest.plan, config.hiddenSize, CROSSING_TOP_K);
   const rows: [string, string][] = [
     ['bundle', dir],
     ['bundle id', id],
@@ -64,6 +75,7 @@ async function runInspect(
     ['parameters', formatNumber(parameters)],
     ['accelerator', `${formatBytes(acceleratorBytes)} of locked weights, readable by anybody`],
     ['enclave', `${formatBytes(enclaveBytes)} sealed: opens with a licence only`],
+    ...crossings.map((crossing, i): [string, string] => [i === 0 ? 'crosses' : '', describeCrossing(crossing)]),
     ['tokenizer', `sha256 ${manifest.tokenizerSha256}`],
   ];
   context.print(renderPairs(rows, context.colour));
@@ -72,7 +84,7 @@ async function runInspect(
   context.print(`\n${renderTable(columns, files, context.colour)}`);
   context.print('Every file has the size and hash that manifest.json lists.');
   const signature = keyFile === undefined ? 'unverified' : 'verified';
-  return { bundleId: id, signature, parameters, acceleratorBytes, enclaveBytes, manifest };
+  return { bundleId: id, signature, parameters, acceleratorBytes, enclaveBytes, crossings, manifest };
 }
 
 /** Checks every file; the signature too when the owner's key is known. */
@@ -98,13 +110,8 @@ function describeSignature({ ownerKeyId }: Manifest, keyFile: string | undefined
     : `${paint(colour, 'green', 'verified')} with ${keyFile} (key ${ownerKeyId})`;
 }
 
-/** Runs of blocks at one place are named together. */
-function describePlan({ embedding, blocks, head }: Plan): string {
-  const parts = [['embedding', embedding], ...blocks.map((place, i) => [String(i), place]), ['head', head]] as const;
-  const inside = parts.filter(([, place]) => place === 'enclave').map(([name]) => name);
-  const all = `embedding, ${blocks.length} blocks, head`;
-  if (inside.length === 0) return `${all}: accelerator`;
-  return `${all}; in the enclave: ${inside.join(', ')}; the rest on the accelerator`;
+function describeCrossing({ from, to, what, bytesPerToken }: Crossing): string {
+  return `${from} → ${to}: ${what}, ${formatNumber(bytesPerToken)} bytes a token`;
 }
 
 function describeModel(config: DecoderConfig): string {

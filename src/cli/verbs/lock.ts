@@ -3,12 +3,16 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import type { DecoderConfig } from '../../model/config.js';
 import type { LockProgress } from '../../owner/lock-checkpoint.js';
 import type { OwnerKeys } from '../../owner/owner-keys.js';
+import type { Placement } from '../../owner/placement.js';
 import { equalBytes } from '../../trusted/wire/bytes.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
-import { SCHEMES, type Scheme } from '../../trusted/wire/manifest.js';
+import { type EnclavePrecision, type Plan, SCHEMES, type Scheme } from '../../trusted/wire/manifest.js';
+import { describePlan, usesEnclave } from '../describe-plan.js';
 import { InterruptedError } from '../errors.js';
+import { realNumber, wholeNumber } from '../options.js';
 import { renderPairs } from '../table.js';
 import { formatBytes } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
@@ -18,10 +22,36 @@ export interface LockVerbOptions {
   readonly model: string;
   readonly out: string;
   readonly scheme: Scheme;
+  /** auto, accelerator, enclave or shielded:PARTS. */
+  readonly placement: string;
+  readonly enclavePrecision: EnclavePrecision | undefined;
+  readonly acceptRecorder: boolean;
+  readonly teeMemoryMb: number;
+  /** Of the data owner's device; undefined: this machine's. */
+  readonly teeGflops: number | undefined;
+  readonly acceleratorGflops: number | undefined;
+  readonly budgetTokens: number | undefined;
+  readonly ancestor: boolean | undefined;
   /** Owner secrets: read when the file exists (the same lock again), otherwise made and written. */
   readonly keys: string;
   /** Where the owner's public key goes, for the edge to pin. */
   readonly publicKey: string;
+}
+
+interface Raw {
+  readonly model: string;
+  readonly out: string;
+  readonly scheme: Scheme;
+  readonly keys: string;
+  readonly publicKey: string | undefined;
+  readonly placement: string;
+  readonly accept_recorder: boolean;
+  readonly enclave_precision: EnclavePrecision | undefined;
+  readonly tee_memory: number;
+  readonly tee_gflops: number | undefined;
+  readonly accelerator_gflops: number | undefined;
+  readonly budget_tokens: number | undefined;
+  readonly ancestor: 'yes' | 'no' | undefined;
 }
 
 export const lockHelp: VerbHelp<LockVerbOptions> = {
@@ -31,6 +61,10 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
     ['distillock lock --model ./my-model --out my-model.lock --keys my-model.keys', 'a Hugging Face folder'],
     ['distillock lock --model teacher.Q8_0.gguf --out teacher.lock --keys teacher.keys', 'a GGUF file'],
     ['distillock lock --model HuggingFaceTB/SmolLM2-135M --out s.lock --keys s.keys', 'a model of the hub'],
+    [
+      'distillock lock --model ./m --out m.lock --keys m.keys --placement shielded:embedding,0,head',
+      'these parts in the enclave, the rest locked on the accelerator',
+    ],
   ],
   define(command: Command): void {
     command
@@ -41,11 +75,45 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
         "owner's secrets: made by the first lock, keep them; with them a lock can be repeated",
       )
       .option('--public-key <file>', "where the owner's public key goes (default: <keys>.pub)")
-      .addOption(new Option('--scheme <name>', 'how weights are locked').choices(SCHEMES).default('rotation'));
+      .addOption(new Option('--scheme <name>', 'how weights are locked').choices(SCHEMES).default('rotation'))
+      .option(
+        '--placement <where>',
+        'auto, enclave, accelerator, or shielded:PARTS inside the enclave (embedding, head, block numbers)',
+        'auto',
+      )
+      .option('--accept_recorder', 'auto may give up protection against a recorder of licensed sessions', false)
+      .addOption(
+        new Option('--enclave_precision <type>', 'how enclave-held parts compute (default: by placement)').choices([
+          'float32',
+          'int8',
+        ]),
+      )
+      .option('--tee_memory <MB>', "trusted memory of the data owner's enclave", wholeNumber(64), 4096)
+      .option('--tee_gflops <n>', "speed of that enclave (default: this machine's)", realNumber(0.001, 1e9))
+      .option('--accelerator_gflops <n>', "speed of that accelerator (default: this machine's)", realNumber(0.001, 1e9))
+      .option('--budget_tokens <n>', 'tokens that you will license, for auto', wholeNumber(1))
+      .addOption(
+        new Option('--ancestor <answer>', 'a public checkpoint it was tuned from exists').choices(['yes', 'no']),
+      );
   },
   parse(command: Command): LockVerbOptions {
-    const { model, out, scheme, keys, publicKey } = command.opts<LockVerbOptions>();
-    return { model, out, scheme, keys, publicKey: publicKey ?? `${keys}.pub` };
+    const raw = command.opts<Raw>();
+    const { model, out, scheme, keys, placement } = raw;
+    return {
+      model,
+      out,
+      scheme,
+      keys,
+      publicKey: raw.publicKey ?? `${keys}.pub`,
+      placement,
+      acceptRecorder: raw.accept_recorder,
+      enclavePrecision: raw.enclave_precision,
+      teeMemoryMb: raw.tee_memory,
+      teeGflops: raw.tee_gflops,
+      acceleratorGflops: raw.accelerator_gflops,
+      budgetTokens: raw.budget_tokens,
+      ancestor: raw.ancestor === undefined ? undefined : raw.ancestor === 'yes',
+    };
   },
 };
 
@@ -55,6 +123,10 @@ export const lock: Verb<LockVerbOptions> = { ...lockHelp, run: runLock };
 interface LockResult {
   readonly bundleId: string;
   readonly bundle: string;
+  readonly plan: Plan;
+  readonly precision: EnclavePrecision;
+  /** Why the parts lie where they lie. */
+  readonly reasons: readonly string[];
   readonly bytes: number;
   readonly seconds: number;
   /** Locked weights written by this run, and seconds of all of it. */
@@ -75,9 +147,10 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
   const started = performance.now();
   const checkpoint = await openCheckpoint(model);
   try {
+    const { plan, precision, reasons } = await placeParts(options, checkpoint.config);
     const keys = await prepareKeys(options, context);
     const { onProgress, stop, lockedHere } = followLock(context);
-    const { bundleId } = await lockModel({ checkpoint, outDir: out, scheme, keys, onProgress });
+    const { bundleId } = await lockModel({ checkpoint, outDir: out, scheme, plan, precision, keys, onProgress });
     stop();
     const seconds = (performance.now() - started) / 1000;
     const megabytesPerSecond = lockedHere() / 1e6 / seconds;
@@ -88,18 +161,54 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
       ['bundle', out],
       ['bundle id', bundleId],
       ['scheme', scheme],
+      ['plan', describePlan(plan)],
+      ...(usesEnclave(plan) ? [['inside', precision] as const] : []),
       ['size', formatBytes(bytes)],
       ['seconds', `${seconds.toFixed(1)} (${megabytesPerSecond.toFixed(0)} MB/s)`],
     ] as const;
     context.print(renderPairs(rows, context.colour));
+    for (const reason of reasons) context.print(`  ${reason}`);
     context.print(
       `Give ${out} and ${options.publicKey} to the data owner. Keep ${options.keys} secret: it grants licences.`,
     );
     const { keys: keyFile, publicKey } = options;
-    return { bundleId, bundle: out, bytes, seconds, megabytesPerSecond, keys: keyFile, publicKey };
+    return {
+      bundleId,
+      bundle: out,
+      plan,
+      precision,
+      reasons,
+      bytes,
+      seconds,
+      megabytesPerSecond,
+      keys: keyFile,
+      publicKey,
+    };
   } finally {
     await checkpoint.tensors.close();
   }
+}
+
+/** Published cost of running inside a confidential VM (arXiv 2509.18886): 4 to 8 %. */
+const TEE_SPEED = 0.94;
+
+async function placeParts(options: LockVerbOptions, config: DecoderConfig): Promise<Placement> {
+  const { parsePlacement } = await import('../../owner/placement.js');
+  const { measureGflops } = await import('../../graph/speed.js');
+  const given = options.teeGflops !== undefined && options.acceleratorGflops !== undefined;
+  const here = options.placement === 'auto' && !given ? await measureGflops() : 1;
+  const placement = parsePlacement(options.placement, {
+    config,
+    scheme: options.scheme,
+    teeGflops: options.teeGflops ?? TEE_SPEED * here,
+    acceleratorGflops: options.acceleratorGflops ?? here,
+    speedSource: given ? 'as given' : 'measured on this machine, less 6 % for a TEE as published',
+    teeMemoryMb: options.teeMemoryMb,
+    budgetTokens: options.budgetTokens ?? null,
+    ancestor: options.ancestor ?? null,
+    acceptRecorder: options.acceptRecorder,
+  });
+  return options.enclavePrecision === undefined ? placement : { ...placement, precision: options.enclavePrecision };
 }
 
 /** Progress of a lock: a bar for each stage, a note when it goes on, an end when Ctrl-C was pressed. */

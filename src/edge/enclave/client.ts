@@ -4,7 +4,9 @@ import { connect, type Socket } from 'node:net';
 import { ProtocolError } from '../../trusted/wire/errors.js';
 import { encodeFrame, type Frame, FrameDecoder } from '../../trusted/wire/frame.js';
 import * as messages from '../../trusted/wire/messages.js';
+import * as parts from '../../trusted/wire/part-messages.js';
 import { decodeStatus, type EnclaveStatus } from '../../trusted/wire/status.js';
+import type { EnclaveLayout, Gate, Passed } from '../teacher/gate.js';
 import { EgressLedger } from './egress-ledger.js';
 import { refusalError } from './refusal.js';
 
@@ -144,6 +146,11 @@ export class EnclaveClient {
   }
 }
 
+function passed(reply: Uint8Array): Passed {
+  const { pass, hidden } = parts.decodeHidden(reply);
+  return pass === 0 ? hidden : { pass };
+}
+
 /** One use of the teacher at a fixed top-k and temperature. Rows released never exceed tokens authorised. */
 export class EnclaveSession {
   readonly #id: number;
@@ -175,6 +182,30 @@ export class EnclaveSession {
       throw new ProtocolError('reply-size', 'release answered another number of entries');
     }
     return reply;
+  }
+
+  /** Token ids of all rows (no padding) through an enclave-held first segment: hidden states, or the pass that keeps them. */
+  async embed(tokenIds: Int32Array, layout: EnclaveLayout): Promise<Passed> {
+    return passed(await this.#call('embed', parts.encodeEmbed({ ...this.#layout(layout), tokenIds })));
+  }
+
+  /** Hidden states [batch × tokens, width] through an enclave-held segment between others. */
+  async block(segment: number, hidden: Float32Array, layout: EnclaveLayout): Promise<Passed> {
+    return passed(await this.#call('block', parts.encodeBlock({ ...this.#layout(layout), segment, hidden })));
+  }
+
+  /** Rows [rows, width], or positions of a kept pass, through an enclave-held head; charges first, like `release`. */
+  async head(rows: Parameters<Gate['head']>[0], k: number): Promise<messages.ReleaseReply> {
+    const request =
+      rows instanceof Float32Array
+        ? { pass: 0, positions: new Int32Array(0), hidden: rows }
+        : { ...rows, hidden: new Float32Array(0) };
+    const reply = await this.#call('head', parts.encodeHead({ session: this.#id, k, ...request }));
+    return messages.decodeReleaseReply(reply);
+  }
+
+  #layout({ lengths, past }: EnclaveLayout): parts.PassLayout {
+    return { session: this.#id, past: past ?? parts.NO_CACHE, lengths: Int32Array.from(lengths) };
   }
 
   /** Forgets the session in the enclave; tokens authorised and not released are lost. */

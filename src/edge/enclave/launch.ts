@@ -19,6 +19,8 @@ export interface LaunchOptions {
   readonly sandbox?: 'auto' | 'bubblewrap' | 'none';
   /** Receives the SIMULATED notice; stderr when absent. */
   readonly onNotice?: (line: string) => void;
+  /** Trusted memory for weights and activations of enclave-held parts, beyond the runtime's own; default 4096 MB. */
+  readonly teeMemoryMb?: number;
   /** How long each attempt may stay silent before it is killed and the next one made. */
   readonly startTimeoutsMs?: readonly number[];
 }
@@ -43,6 +45,7 @@ const MAX_SOCKET_PATH_BYTES = 107;
 /** A start takes 0.1 s; one of thousands was seen to hang before its first instruction of ours, so a silent one is started afresh. */
 const START_TIMEOUTS_MS = [10_000, 60_000] as const;
 const STOP_TIMEOUT_MS = 3_000;
+const DEFAULT_TEE_MEMORY_MB = 4096;
 
 function chooseSocketDir(stateDir: string): string {
   if (Buffer.byteLength(join(stateDir, 'enclave.sock')) <= MAX_SOCKET_PATH_BYTES) return stateDir;
@@ -144,7 +147,8 @@ function notify(options: LaunchOptions, line: string): void {
 function enclaveCommand(options: LaunchOptions, sandbox: EnclaveProcess['sandbox'], paths: Paths): string[] {
   const { bundleDir, stateDir, socketPath } = paths;
   const ownerKey = encodeBase64url(options.ownerPublicKey);
-  const command = [process.execPath, ENCLAVE_MAIN, bundleDir, stateDir, socketPath, ownerKey];
+  const memory = String((options.teeMemoryMb ?? DEFAULT_TEE_MEMORY_MB) * 1e6);
+  const command = [process.execPath, ENCLAVE_MAIN, bundleDir, stateDir, socketPath, ownerKey, memory];
   return sandbox === 'none' ? command : ['bwrap', ...bubblewrapArguments(paths), ...command];
 }
 

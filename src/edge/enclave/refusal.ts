@@ -46,6 +46,16 @@ const ERRORS: Readonly<Record<Refusal, readonly [ErrorClass, string]>> = {
     ProtocolError,
     'a row holds ids out of range or repeated, or values that are no log-probabilities',
   ],
+  'part-not-held': [ProtocolError, 'the request is for a part that this bundle places elsewhere'],
+  'pass-unknown': [ProtocolError, 'the enclave does not hold the hidden states of this pass any more'],
+  'cache-length': [
+    ProtocolError,
+    'the key/value cache in the enclave has another length than the request goes on from',
+  ],
+  'memory-exceeded': [
+    PolicyError,
+    'the batch does not fit into the trusted memory; raise --tee-memory or use shorter sequences',
+  ],
   'state-not-saved': [EnvironmentError, 'the enclave could not save its counters, so it released nothing (disk full?)'],
 };
 

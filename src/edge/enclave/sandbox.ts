@@ -2,7 +2,7 @@
 // Zone: edge. It protects the data owner from the enclave program, not the owner's model from the machine.
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export interface SandboxPaths {
@@ -24,15 +24,36 @@ export function bubblewrapWorks(): boolean {
   return spawnSync('bwrap', args, { stdio: 'ignore', timeout: 10_000 }).status === 0;
 }
 
+/** The folder of the package `name` that `file` lies in. */
+function packageFolder(file: string, name: string): string {
+  let folder = dirname(file);
+  while (basename(folder) !== name) folder = dirname(folder);
+  return folder;
+}
+
 /** Arguments of `bwrap` up to the command. */
 export function bubblewrapArguments(paths: SandboxPaths): string[] {
-  const hpke = dirname(dirname(createRequire(import.meta.url).resolve('@hpke/core/package.json')));
+  const { resolve } = createRequire(import.meta.url);
+  const hpke = dirname(dirname(resolve('@hpke/core/package.json')));
+  // The enclave's own runtime, for bundles that place parts inside; its package shows no package.json to ask for.
+  const runtime = ['onnxruntime-node', 'onnxruntime-common'].map((name) => packageFolder(resolve(name), name));
   const system = ['/usr', '/lib', '/lib64', '/bin'].flatMap((path) => ['--ro-bind-try', path, path]);
-  const readOnly = [process.execPath, TRUSTED_DIR, PACKAGE_JSON, hpke, paths.bundleDir];
+  const readOnly = [process.execPath, TRUSTED_DIR, PACKAGE_JSON, hpke, ...runtime, paths.bundleDir];
   const writable = [...new Set([paths.stateDir, paths.socketDir])];
   return [
     ...ISOLATION,
-    ...['--tmpfs', '/tmp', '--dev', '/dev'],
+    // The runtime reads the processor's features from /proc and /sys; both show the sandbox's own processes and nothing of the disk.
+    ...[
+      '--tmpfs',
+      '/tmp',
+      '--dev',
+      '/dev',
+      '--proc',
+      '/proc',
+      '--ro-bind-try',
+      '/sys/devices/system',
+      '/sys/devices/system',
+    ],
     ...system,
     ...readOnly.flatMap((path) => ['--ro-bind', path, path]),
     ...writable.flatMap((path) => ['--bind', path, path]),

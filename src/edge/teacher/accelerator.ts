@@ -1,24 +1,30 @@
-// The untrusted accelerator: runs a teacher's segments. It sees locked ids, locked weights and locked outputs only.
+// The untrusted accelerator: runs the segments of a teacher that lie on it. It sees locked ids, locked weights and locked outputs only.
 // Zone: edge. DESIGN sections 4 and 9.
 import { stat } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { type Feeds, Session, type SessionOptions, type Tensor } from '../../graph/runtime.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { rotaryTables } from '../../model/rope.js';
+import type { Place } from '../../trusted/wire/manifest.js';
 
-/** A batch of right-padded rows: ids [batch, tokens], how many of each row are real. */
-export interface TeacherBatch {
-  readonly ids: Int32Array;
+/** A segment of a plan, in order; the last is the head. Enclave-held ones are not loaded here. */
+export type RunnableSegment = { readonly place: 'accelerator'; readonly graph: string } | { readonly place: 'enclave' };
+
+/** A batch of right-padded rows: how many tokens of each row are real, and the longest. */
+export interface BatchLayout {
   readonly batch: number;
   readonly tokens: number;
   readonly lengths: readonly number[];
 }
 
-/** Keys and values of all tokens so far, one pair per block. */
+/** Keys and values of all tokens so far, for the blocks on the accelerator. */
 export interface KeyValueCache {
   readonly length: number;
   readonly tensors: Readonly<Record<string, Tensor>>;
 }
+
+/** What goes into a segment: ids [batch × tokens] where it embeds, else hidden states [batch × tokens, width]. */
+export type SegmentInput = Int32Array | Float32Array;
 
 /** The k largest log-probabilities of each row, in the vocabulary of the head (locked, for a locked teacher). */
 export interface TopK {
@@ -34,56 +40,65 @@ export const headRows: number = 128;
 
 export class Accelerator {
   readonly config: DecoderConfig;
-  readonly #body: Session;
-  readonly #head: Session;
-  readonly #outputs: readonly string[];
+  /** Where each segment lies, the head last. */
+  readonly places: readonly Place[];
+  readonly #sessions: readonly (Session | null)[];
   #tables: { cos: Tensor; sin: Tensor; positions: number };
 
-  private constructor(config: DecoderConfig, body: Session, head: Session) {
+  private constructor(config: DecoderConfig, places: readonly Place[], sessions: readonly (Session | null)[]) {
     this.config = config;
-    this.#body = body;
-    this.#head = head;
-    this.#outputs = body.outputNames;
+    this.places = places;
+    this.#sessions = sessions;
     this.#tables = this.#makeTables(512);
   }
 
   /**
-   * Loads a teacher's graphs: the body, then the head; weights beside them are memory-mapped. They stay in the mapped files, a bit
+   * Loads the graphs of a plan's accelerator segments; weights beside them are memory-mapped. They stay in the mapped files, a bit
    * slower, when a copy would take more than half of the machine's memory.
    */
   static async open(
-    graphs: readonly [body: string, head: string],
+    segments: readonly RunnableSegment[],
     config: DecoderConfig,
     options: SessionOptions = {},
   ): Promise<Accelerator> {
-    // Two sessions and the enclave share the cores: threads that poll after their work would take time from the others.
+    // Several sessions and the enclave share the cores: threads that poll after their work would take time from the others.
+    const graphs = segments.flatMap((segment) => (segment.place === 'accelerator' ? [segment.graph] : []));
     const settings = { prepack: await fitsInMemory(graphs), ...options, spin: false };
-    const body = await Session.open(graphs[0], settings);
-    const head = await Session.open(graphs[1], settings);
-    return new Accelerator(config, body, head);
+    const sessions: (Session | null)[] = [];
+    for (const segment of segments)
+      sessions.push(segment.place === 'enclave' ? null : await Session.open(segment.graph, settings));
+    return new Accelerator(
+      config,
+      segments.map(({ place }) => place),
+      sessions,
+    );
   }
 
-  /** Hidden states [batch·tokens, width] after the final norm; rows of padding are meaningless. */
-  async hidden(batch: TeacherBatch): Promise<Float32Array> {
-    const out = await this.#body.run(this.#feeds(batch, null), {}, ['hidden']);
+  /** A body segment without a cache: hidden states [batch × tokens, width]; rows of padding are meaningless. */
+  async run(segment: number, input: SegmentInput, layout: BatchLayout): Promise<Float32Array> {
+    const session = this.#session(segment);
+    const out = await session.run(this.#feeds(session, input, layout, null), {}, ['hidden']);
     return out['hidden']!.data as Float32Array;
   }
 
-  /** Hidden states of the new tokens of one sequence, and the cache grown by them. */
-  async extend(ids: Int32Array, cache: KeyValueCache | null): Promise<{ hidden: Float32Array; cache: KeyValueCache }> {
-    const batch = { ids, batch: 1, tokens: ids.length, lengths: [ids.length] };
-    const out = await this.#body.run(this.#feeds(batch, cache), {}, this.#outputs);
-    const tensors: Record<string, Tensor> = {};
+  /** A body segment over the new tokens of one sequence: their hidden states, and this segment's part of the longer cache. */
+  async extend(
+    segment: number,
+    input: SegmentInput,
+    tokens: number,
+    cache: KeyValueCache,
+  ): Promise<{ hidden: Float32Array; grown: Readonly<Record<string, Tensor>> }> {
+    const session = this.#session(segment);
+    const out = await session.run(this.#feeds(session, input, { batch: 1, tokens, lengths: [tokens] }, cache));
+    const grown: Record<string, Tensor> = {};
     for (const [name, tensor] of Object.entries(out))
-      if (name.startsWith('present_')) tensors[name.replace('present_', 'past_')] = tensor;
-    return {
-      hidden: out['hidden']!.data as Float32Array,
-      cache: { length: (cache?.length ?? 0) + ids.length, tensors },
-    };
+      if (name.startsWith('present_')) grown[name.replace('present_', 'past_')] = tensor;
+    return { hidden: out['hidden']!.data as Float32Array, grown };
   }
 
   /** Head over `rows` hidden states [rows, width]: log-softmax of logits/temperature, the k largest of each row. */
   async topK(hidden: Float32Array, rows: number, k: number, temperature: number): Promise<TopK> {
+    const head = this.#session(this.#sessions.length - 1);
     const width = this.config.hiddenSize;
     const ids = new Int32Array(rows * k);
     const logprobs = new Float32Array(rows * k);
@@ -97,41 +112,43 @@ export class Accelerator {
         topk_ids: { data: ids.subarray(at, at + n * k), shape: [n, k] },
         topk_logprobs: { data: logprobs.subarray(at, at + n * k), shape: [n, k] },
       };
-      await this.#head.run({ hidden: { data: part, shape: [n, width] }, inverse_temperature: inverse, k: count }, into);
+      await head.run({ hidden: { data: part, shape: [n, width] }, inverse_temperature: inverse, k: count }, into);
     }
     return { rows, k, ids, logprobs };
   }
 
   async close(): Promise<void> {
-    await this.#body.close();
-    await this.#head.close();
+    for (const session of this.#sessions) await session?.close();
   }
 
-  #feeds(batch: TeacherBatch, cache: KeyValueCache | null): Feeds {
+  #session(segment: number): Session {
+    const session = this.#sessions[segment];
+    if (!session) throw new RangeError(`segment ${segment} is not on the accelerator`);
+    return session;
+  }
+
+  #feeds(session: Session, input: SegmentInput, layout: BatchLayout, cache: KeyValueCache | null): Feeds {
+    const { batch, tokens, lengths } = layout;
     const past = cache?.length ?? 0;
-    const total = past + batch.tokens;
+    const total = past + tokens;
     if (total > this.#tables.positions) this.#tables = this.#makeTables(2 ** Math.ceil(Math.log2(total)));
     const feeds: Record<string, Tensor> = {
-      input_ids: { data: batch.ids, shape: [batch.batch, batch.tokens] },
-      seqlens_k: { data: Int32Array.from(batch.lengths, (length) => past + length - 1), shape: [batch.batch] },
+      seqlens_k: { data: Int32Array.from(lengths, (length) => past + length - 1), shape: [batch] },
       total_sequence_length: { data: Int32Array.of(total), shape: [] },
       rope_cos: this.#tables.cos,
       rope_sin: this.#tables.sin,
-      ...cache?.tensors,
     };
-    if (this.#body.inputNames.includes('position_ids')) {
-      const positions = BigInt64Array.from(batch.ids, (_, i) => BigInt(past + (i % batch.tokens)));
-      feeds['position_ids'] = { data: positions, shape: [batch.batch, batch.tokens] };
+    if (input instanceof Int32Array) feeds['input_ids'] = { data: input, shape: [batch, tokens] };
+    else feeds['hidden_in'] = { data: input, shape: [batch, tokens, this.config.hiddenSize] };
+    const { numKeyValueHeads, headDim } = this.config;
+    const empty = { data: new Float32Array(0), shape: [batch, numKeyValueHeads, 0, headDim] };
+    for (const name of session.inputNames) if (name.startsWith('past_')) feeds[name] = cache?.tensors[name] ?? empty;
+    if (session.inputNames.includes('position_ids')) {
+      const positions = BigInt64Array.from({ length: batch * tokens }, (_, i) => BigInt(past + (i % tokens)));
+      feeds['position_ids'] = { data: positions, shape: [batch, tokens] };
     }
-    if (cache === null) {
-      const { numHiddenLayers, numKeyValueHeads, headDim } = this.config;
-      const empty = { data: new Float32Array(0), shape: [batch.batch, numKeyValueHeads, 0, headDim] };
-      for (let i = 0; i < numHiddenLayers; i += 1) {
-        feeds[`past_key_${i}`] = empty;
-        feeds[`past_value_${i}`] = empty;
-      }
-    }
-    return feeds;
+    // A segment without blocks (the embedding alone) takes none of what attention needs.
+    return Object.fromEntries(Object.entries(feeds).filter(([name]) => session.inputNames.includes(name)));
   }
 
   #makeTables(positions: number): { cos: Tensor; sin: Tensor; positions: number } {

@@ -3,8 +3,9 @@
 import { createTeacherRows, sliceTeacherRows, type TeacherRows } from '../cache/rows.js';
 import type { TeacherCache } from '../cache/teacher-cache.js';
 import { countTargets, type Example, teacherPositions } from '../data/example.js';
-import type { Accelerator, TopK } from './accelerator.js';
+import type { Accelerator } from './accelerator.js';
 import type { Gate } from './gate.js';
+import { askRows, forward, type Rows, releaseRows } from './pass.js';
 
 export interface CaptureOptions {
   readonly k: number;
@@ -122,7 +123,7 @@ export async function* captureBatches(
   let releasing: Promise<CapturedBatch> | null = null;
   for (const batch of batches) {
     const members = batch.map((i) => examples[i]!);
-    let top: TopK;
+    let top: Rows;
     try {
       top = await topOfTargets(accelerator, gate, members, k, temperature);
     } catch (error) {
@@ -130,7 +131,7 @@ export async function* captureBatches(
       throw error;
     }
     if (releasing) yield await releasing;
-    releasing = releaseRows(gate, top, members).then((results) => ({ batch, results }));
+    releasing = releaseTo(gate, top, members).then((results) => ({ batch, results }));
     // Reported where it is awaited; until then it is no unhandled rejection.
     releasing.catch(() => undefined);
   }
@@ -144,39 +145,25 @@ async function topOfTargets(
   examples: readonly Example[],
   k: number,
   temperature: number,
-): Promise<TopK> {
+): Promise<Rows> {
   const lengths = examples.map((example) => example.inputIds.length);
-  const tokens = Math.max(...lengths);
-  const flat = new Int32Array(lengths.reduce((a, b) => a + b, 0));
+  const layout = { batch: examples.length, tokens: Math.max(...lengths), lengths };
+  const ids = new Int32Array(lengths.reduce((a, b) => a + b, 0));
   lengths.reduce((at, length, i) => {
-    flat.set(examples[i]!.inputIds, at);
+    ids.set(examples[i]!.inputIds, at);
     return at + length;
   }, 0);
-  const locked = await gate.authorise(flat);
-  const ids = new Int32Array(examples.length * tokens);
-  lengths.reduce((at, length, i) => {
-    ids.set(locked.subarray(at, at + length), i * tokens);
-    return at + length;
-  }, 0);
-  const hidden = await accelerator.hidden({ ids, batch: examples.length, tokens, lengths });
-  const width = accelerator.config.hiddenSize;
-  const count = examples.reduce((sum, example) => sum + countTargets(example), 0);
-  const wanted = new Float32Array(count * width);
-  let at = 0;
-  examples.forEach((example, i) => {
-    for (const position of teacherPositions(example)) {
-      const source = (i * tokens + position) * width;
-      wanted.set(hidden.subarray(source, source + width), at * width);
-      at += 1;
-    }
-  });
-  return accelerator.topK(wanted, count, k, temperature);
+  const passed = await forward(accelerator, gate, ids, layout);
+  const positions = examples.flatMap((example, i) =>
+    [...teacherPositions(example)].map((position) => i * layout.tokens + position),
+  );
+  return askRows(accelerator, passed, Int32Array.from(positions), k, temperature);
 }
 
 // Releases the rows of a batch and divides them among its examples.
-async function releaseRows(gate: Gate, top: TopK, examples: readonly Example[]): Promise<TeacherRows[]> {
-  const { tokenIds, logprobs } = await gate.release(top);
-  const all = createTeacherRows(top.k, tokenIds, logprobs);
+async function releaseTo(gate: Gate, rows: Rows, examples: readonly Example[]): Promise<TeacherRows[]> {
+  const { tokenIds, logprobs } = await releaseRows(gate, rows);
+  const all = createTeacherRows(rows.from === 'enclave' ? rows.k : rows.topK.k, tokenIds, logprobs);
   let at = 0;
   return examples.map((example) => {
     const part = sliceTeacherRows(all, at, at + countTargets(example));

@@ -3,6 +3,7 @@
 import { RandomStream } from '../data/random.js';
 import type { Accelerator, KeyValueCache } from './accelerator.js';
 import type { Gate } from './gate.js';
+import { askRows, forwardNext, releaseRows } from './pass.js';
 
 export interface GenerateOptions {
   readonly maxNewTokens: number;
@@ -26,18 +27,15 @@ export async function* generate(
   options: GenerateOptions,
 ): AsyncGenerator<number> {
   const random = new RandomStream('generate', options.seed);
-  const width = accelerator.config.hiddenSize;
   let cache: KeyValueCache | null = null;
   let next = promptIds;
   for (let count = 0; count < options.maxNewTokens && !options.signal?.aborted; count += 1) {
-    const step: { hidden: Float32Array; cache: KeyValueCache } = await accelerator.extend(
-      await gate.authorise(next),
-      cache,
-    );
+    const step: Awaited<ReturnType<typeof forwardNext>> = await forwardNext(accelerator, gate, next, cache);
     cache = step.cache;
-    const last = step.hidden.subarray((next.length - 1) * width);
+    const last = Int32Array.of(next.length - 1);
     const temperature = options.temperature === 0 ? 1 : options.temperature;
-    const released = await gate.release(await accelerator.topK(last, 1, options.topK, temperature));
+    const rows = await askRows(accelerator, step.hidden, last, options.topK, temperature);
+    const released = await releaseRows(gate, rows);
     const chosen = options.temperature === 0 ? 0 : sample(released.logprobs, random, options.topP ?? 1);
     const id = released.tokenIds[chosen]!;
     if (options.stopIds.has(id)) return;

@@ -14,6 +14,8 @@ export interface LockedTeacherOptions {
   /** Where the enclave keeps its sealed state. */
   readonly stateDir: string;
   readonly threads?: number;
+  /** Trusted memory for enclave-held parts. */
+  readonly teeMemoryMb?: number;
   /** Receives the enclave's SIMULATED notice; stderr when absent. */
   readonly onNotice?: (line: string) => void;
 }
@@ -43,6 +45,7 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
         stateDir: options.stateDir,
         ownerPublicKey: options.ownerKey,
         ...(options.onNotice ? { onNotice: options.onNotice } : {}),
+        ...(options.teeMemoryMb === undefined ? {} : { teeMemoryMb: options.teeMemoryMb }),
       });
   const client =
     running ??
@@ -61,9 +64,8 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
     client,
     process,
     accelerator: () => {
-      const [body, head] = bundle.segments as [Bundle['segments'][number], Bundle['segments'][number]];
       const settings = options.threads === undefined ? {} : { threads: options.threads };
-      loaded ??= Accelerator.open([body.graph, head.graph], bundle.config, settings);
+      loaded ??= Accelerator.open(bundle.segments, bundle.config, settings);
       return loaded;
     },
     unload,
@@ -89,5 +91,8 @@ async function enclaveGate(client: EnclaveClient, options: { topK: number; tempe
   return {
     authorise: (ids) => session.authorise(ids),
     release: ({ rows, k, ids, logprobs }) => session.release({ rows, k, lockedIds: ids, logprobs }),
+    embed: (ids, layout) => session.embed(ids, layout),
+    block: (segment, hidden, layout) => session.block(segment, hidden, layout),
+    head: (rows, k) => session.head(rows, k),
   };
 }

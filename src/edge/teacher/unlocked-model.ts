@@ -9,13 +9,20 @@ import type { DecoderConfig } from '../../model/config.js';
 import { describeFileError } from '../../model/files.js';
 import { readSegmentWeight, writeSegments } from '../../model/segment-weights.js';
 import { buildSegments } from '../../model/segments.js';
-import { Accelerator } from './accelerator.js';
+import { Accelerator, type RunnableSegment } from './accelerator.js';
 
 export interface UnlockedModel {
   readonly config: DecoderConfig;
   readonly tokenizer: TokenizerFiles;
   readonly accelerator: Accelerator;
   close(): Promise<void>;
+}
+
+/** Segments that `writeSegments` wrote into `folder`, all on the accelerator. */
+export function segmentsIn(folder: string, count: number): RunnableSegment[] {
+  return Array.from({ length: count }, (_, i) => {
+    return { place: 'accelerator', graph: join(folder, `${String(i).padStart(2, '0')}.onnx`) };
+  });
 }
 
 /** Opens a folder, GGUF file or hub id. Needs as much space in the temporary folder as the weights take in float32. */
@@ -28,7 +35,7 @@ export async function openUnlockedModel(source: string, signal?: AbortSignal): P
       signal?.throwIfAborted();
       return readSegmentWeight(tensors, weight);
     });
-    const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
+    const accelerator = await Accelerator.open(segmentsIn(folder, 2), config);
     const close = async (): Promise<void> => {
       await accelerator.close();
       await remove();

@@ -1,6 +1,6 @@
 // What a lock scheme is: a secret change of basis for each space of a model. Zone: owner. DESIGN section 3.
 import type { DecoderConfig } from '../../model/config.js';
-import type { Space } from '../../model/segments.js';
+import type { Space } from '../../model/weights.js';
 import type { Scheme } from '../../trusted/wire/manifest.js';
 import type { BasisChange } from './basis.js';
 import { permutationScheme } from './permutation.js';

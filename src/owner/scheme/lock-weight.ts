@@ -2,9 +2,9 @@
 // A weight is cut along the axis whose secret mixes small groups only; a dense secret is applied along the other, row by row of a
 // tile. Tiles of any size give the same bits.
 
-import { type SegmentWeight, sizeOfWeight } from '../../model/segments.js';
 import type { TensorSource } from '../../model/tensors.js';
 import { joinTiles, transposed, type WeightTile, wholeTile } from '../../model/weight-tiles.js';
+import { type SegmentWeight, sizeOfWeight } from '../../model/weights.js';
 import { type BasisChange, change } from './basis.js';
 import { checkFinite, columnsOf, rowsOf, type TakeRows } from './checkpoint-rows.js';
 import type { LockScheme } from './lock-scheme.js';

@@ -3,16 +3,19 @@
 import type { DecoderConfig } from '../../model/config.js';
 import { LabelledStream } from '../../trusted/lock/stream.js';
 import { vocabularyPermutation } from '../../trusted/lock/vocabulary.js';
-import { permuted } from './basis.js';
+import { type BasisChange, permuted } from './basis.js';
 import type { LockScheme } from './lock-scheme.js';
 
 export function permutationScheme(seed: Uint8Array, config: DecoderConfig): LockScheme {
-  const residual = permuted(new LabelledStream(seed, 'permutation/residual/pi').permutation(config.hiddenSize));
+  // One permutation per accelerator span; where all parts lie there, the paper's single π.
+  const residual = (segment: number): BasisChange =>
+    permuted(new LabelledStream(seed, `permutation/residual/${segment}`).permutation(config.hiddenSize));
   const vocabulary = permuted(vocabularyPermutation(seed, 'permutation', config.vocabSize));
   return {
     scheme: 'permutation',
     foldsGains: false,
     leftOut: [],
-    basis: async (space) => (space === 'residual' ? residual : space === 'vocabulary' ? vocabulary : null),
+    basis: async (space, { segment }) =>
+      space === 'residual' ? residual(segment) : space === 'vocabulary' ? vocabulary : null,
   };
 }

@@ -1,7 +1,7 @@
 // Scheme `rotation`: a dense secret orthogonal basis of the residual, and inside every block secret changes of basis that cancel
 // between the weights on their two sides. Zone: owner. DESIGN section 3. No cost at inference: shapes and operators stay the same.
 import type { DecoderConfig } from '../../model/config.js';
-import type { Space } from '../../model/segments.js';
+import type { Space } from '../../model/weights.js';
 import { LabelledStream } from '../../trusted/lock/stream.js';
 import { vocabularyPermutation } from '../../trusted/lock/vocabulary.js';
 import { type BasisChange, blockDiagonal, chain, orthogonal, pairRotations, permuted, scaled } from './basis.js';

@@ -1,4 +1,4 @@
-// The enclave program: one synchronous function from request frame to reply frame. Zone: trusted. DESIGN section 6.
+// The enclave program: one function from request frame to reply frame. Zone: trusted. DESIGN section 6.
 // fresh → attested → unlocked → (exhausted | expired) → destroyed; a further licence takes the place of the one before.
 // A tokens' charge is sealed to disk before its rows are answered; every failure leaves as a code, never as text.
 
@@ -11,20 +11,26 @@ import type { Frame } from '../wire/frame.js';
 import { keyId, signJws } from '../wire/jws.js';
 import { NONCE_BYTES } from '../wire/limits.js';
 import * as messages from '../wire/messages.js';
+import * as partMessages from '../wire/part-messages.js';
 import type { Receipt } from '../wire/receipt.js';
 import { encodeEvidence, reportData } from '../wire/report-data.js';
 import { type EnclaveState, type EnclaveStatus, encodeStatus } from '../wire/status.js';
 import { acceptGrant } from './accept-grant.js';
+import { EnclaveParts } from './parts.js';
+import { Passes } from './passes.js';
 import type { PlatformPort } from './port.js';
 import { type EnclaveRecord, type LicenceAccount, sealRecord } from './record.js';
 import { refuse, toRefusal } from './refuse.js';
 import { unlockRows } from './release.js';
-import { Sessions } from './sessions.js';
+import { type Session, Sessions } from './sessions.js';
 import { startEnclave } from './start.js';
 
 export interface Enclave {
-  /** Never throws: a failure is an error frame with the request's id. */
-  handle(request: Frame): Frame;
+  /**
+   * Never throws or rejects: a failure is an error frame with the request's id. Only requests to enclave-held parts take time;
+   * the caller hands over the next request once the reply is there.
+   */
+  handle(request: Frame): Frame | Promise<Frame>;
 }
 
 /** Throws MalformedError or VerificationError when bundle or sealed state cannot be trusted (see `startEnclave`). */
@@ -37,14 +43,22 @@ export function createEnclave(port: PlatformPort): Enclave {
   let version = start.version;
   let attested = false;
   let secrets: { readonly vocabulary: Int32Array; readonly tokenOfLockedId: Int32Array } | null = null;
+  let parts: EnclaveParts | null = null;
 
   function deriveSecrets(lockSeed: Uint8Array): void {
     const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, manifest.model.vocabSize);
     lockSeed.fill(0);
     secrets = { vocabulary, tokenOfLockedId: invertPermutation(vocabulary) };
   }
+  function unlockWith(bundleKey: Uint8Array, lockSeed: Uint8Array): void {
+    deriveSecrets(lockSeed);
+    parts = manifest.segments.some(({ place }) => place === 'enclave')
+      ? new EnclaveParts(port, manifest, bundleKey)
+      : null;
+  }
   if (record?.kind === 'live') {
-    deriveSecrets(openPart(port.bundle.sealedPart, record.bundleKey, manifest.scheme, manifest.model).lockSeed);
+    const { bundleKey } = record;
+    unlockWith(bundleKey, openPart(port.bundle.sealedPart, bundleKey, manifest.scheme, manifest.model).lockSeed);
   }
 
   function now(): number {
@@ -113,7 +127,7 @@ export function createEnclave(port: PlatformPort): Enclave {
       lastTime: now(),
     });
     sessions.clear();
-    deriveSecrets(grant.lockSeed);
+    unlockWith(grant.bundleKey, grant.lockSeed);
     return encodeStatus(status());
   }
 
@@ -124,7 +138,9 @@ export function createEnclave(port: PlatformPort): Enclave {
     if (topK > licence.topK) refuse('top-k-too-large', licence.topK, topK);
     const { min, max } = licence.temperature;
     if (!(temperature >= min && temperature <= max)) refuse('temperature-not-licensed');
-    return messages.encodeSession(sessions.begin(topK, temperature));
+    return messages.encodeSession(
+      sessions.begin(topK, temperature, parts === null ? null : new Passes(parts, manifest)),
+    );
   }
 
   function authorise(body: Uint8Array): Uint8Array {
@@ -136,24 +152,64 @@ export function createEnclave(port: PlatformPort): Enclave {
       locked[i] = vocabulary[request.tokenIds[i]!] ?? refuse('token-out-of-range', i);
     }
     session.authorisedTokens += locked.length;
+    session.enteredTokens += locked.length;
     return messages.encodeIds(locked);
   }
 
   function release(body: Uint8Array): Uint8Array {
     const request = messages.decodeRelease(body);
     const { account, secrets: current } = unlocked();
-    const { licence, chargedTokens } = account;
-    const { rows, k } = request;
     const session = sessions.get(request.session);
+    checkRows(session, request.rows, request.k);
+    const reply = unlockRows(request, current.tokenOfLockedId, account.licence.precision);
+    charge(session, request.rows);
+    return messages.encodeReleaseReply(reply);
+  }
+
+  /** Refuses rows that session or licence do not cover. */
+  function checkRows(session: Session, rows: number, k: number): void {
+    const { licence, chargedTokens } = unlocked().account;
     if (k > session.topK) refuse('top-k-too-large', session.topK, k);
     if (rows > session.authorisedTokens) refuse('release-not-authorised', session.authorisedTokens, rows);
     const remaining = licence.budgetTokens - chargedTokens;
     if (rows > remaining) refuse('budget-exhausted', remaining, rows);
-    const reply = unlockRows(request, current.tokenOfLockedId, licence.precision);
-    if (record?.kind !== 'live') return refuse('internal');
+  }
+
+  function charge(session: Session, rows: number): void {
+    const { licence, chargedTokens } = unlocked().account;
+    if (record?.kind !== 'live') refuse('internal');
     const charged = [...record.accounts.slice(0, -1), { licence, chargedTokens: chargedTokens + rows }];
     save({ ...record, accounts: charged, lastTime: now() });
     session.authorisedTokens -= rows;
+  }
+
+  /** The session and its way through enclave-held parts. Refuses `part-not-held` where the bundle has none. */
+  function passing(id: number, segment: number): { session: Session; passes: Passes } {
+    unlocked();
+    const session = sessions.get(id);
+    return { session, passes: session.passes ?? refuse('part-not-held', segment) };
+  }
+
+  async function embed(body: Uint8Array): Promise<Uint8Array> {
+    const request = partMessages.decodeEmbed(body);
+    const { session, passes } = passing(request.session, 0);
+    return partMessages.encodeHidden(await passes.embed(request, session));
+  }
+
+  async function block(body: Uint8Array): Promise<Uint8Array> {
+    const request = partMessages.decodeBlock(body);
+    const { session, passes } = passing(request.session, request.segment);
+    return partMessages.encodeHidden(await passes.block(request, session));
+  }
+
+  async function head(body: Uint8Array): Promise<Uint8Array> {
+    const request = partMessages.decodeHead(body);
+    const { session, passes } = passing(request.session, manifest.segments.length - 1);
+    const rows = passes.rowsOf(request);
+    if (!(rows >= 1)) refuse('malformed');
+    checkRows(session, rows, request.k);
+    const reply = await passes.head(request, session, unlocked().account.licence.precision);
+    charge(session, rows);
     return messages.encodeReleaseReply(reply);
   }
 
@@ -187,6 +243,8 @@ export function createEnclave(port: PlatformPort): Enclave {
     for (const key of [...keys, signing.secret]) key.fill(0);
     for (const map of secrets === null ? [] : Object.values(secrets)) map.fill(0);
     secrets = null;
+    parts?.erase();
+    parts = null;
     sessions.clear();
     return signed;
   }
@@ -196,7 +254,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     return new Uint8Array(0);
   }
 
-  const handlers: Readonly<Record<messages.RequestName, (body: Uint8Array) => Uint8Array>> = {
+  const handlers: Readonly<Record<messages.RequestName, (body: Uint8Array) => Uint8Array | Promise<Uint8Array>>> = {
     attest,
     unlock,
     begin,
@@ -205,16 +263,24 @@ export function createEnclave(port: PlatformPort): Enclave {
     end,
     status: () => encodeStatus(status()),
     destroy,
+    embed,
+    block,
+    head,
   };
   const names = new Map(Object.entries(messages.REQUEST).map(([name, type]) => [type, name as messages.RequestName]));
 
-  function handle({ type, id, body }: Frame): Frame {
+  function handle({ type, id, body }: Frame): Frame | Promise<Frame> {
+    const failed = (error: unknown): Frame => {
+      return { type: messages.ERROR_REPLY, id, body: messages.encodeError(toRefusal(error)) };
+    };
     try {
       const name = names.get(type as (typeof messages.REQUEST)[messages.RequestName]) ?? refuse('malformed');
       if (body.length > messages.REQUEST_LIMITS.get(type)!) refuse('malformed');
-      return { type: messages.replyType(name), id, body: handlers[name](body) };
+      const answered = (reply: Uint8Array): Frame => ({ type: messages.replyType(name), id, body: reply });
+      const reply = handlers[name](body);
+      return reply instanceof Uint8Array ? answered(reply) : reply.then(answered, failed);
     } catch (error) {
-      return { type: messages.ERROR_REPLY, id, body: messages.encodeError(toRefusal(error)) };
+      return failed(error);
     }
   }
   return { handle };

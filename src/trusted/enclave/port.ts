@@ -1,6 +1,17 @@
 // What the enclave program needs from the platform it runs on: everything outside this interface does not exist for it.
 // Zone: trusted. One adapter per platform in ../platform; tests pass a fake.
 
+/** A tensor given to or taken from a graph. */
+export interface PortTensor {
+  readonly data: Float32Array | Int32Array | BigInt64Array | Int8Array | Uint8Array;
+  readonly shape: readonly number[];
+}
+
+export interface LoadedGraph {
+  /** All outputs by name; inputs that the graph does not have are left out. */
+  run(feeds: Readonly<Record<string, PortTensor>>): Promise<Readonly<Record<string, PortTensor>>>;
+}
+
 export interface PlatformPort {
   /** Evidence kind: `simulated`, later `sgx`, `tdx`, `snp`, `tpm`. */
   readonly kind: string;
@@ -15,6 +26,12 @@ export interface PlatformPort {
   readonly encryptionKey: Uint8Array;
   /** 32 bytes that only this enclave on this machine can obtain. */
   readonly sealingKey: Uint8Array;
+  /** Bytes that weights and activations of enclave-held parts may take (`--tee-memory`), beyond the runtime's own. */
+  readonly memoryBytes: number;
+  /** `length` bytes of one of the bundle's files, from the untrusted disk. */
+  readBundle(path: string, offset: number, length: number): Uint8Array;
+  /** Loads an ONNX graph into the enclave's own runtime. */
+  loadGraph(model: Uint8Array): Promise<LoadedGraph>;
   /** Unix seconds. */
   now(): number;
   /** The platform's signature over 64 bytes of report data. */

@@ -16,15 +16,26 @@ export interface ServerOptions {
   readonly bundleId: string;
 }
 
-function serve(socket: Socket, options: ServerOptions): void {
+/** Runs one task after the other, those of all connections. */
+type Queue = (task: () => Promise<void>) => void;
+
+function createQueue(): Queue {
+  let last: Promise<void> = Promise.resolve();
+  return (task) => {
+    last = last.then(task);
+  };
+}
+
+function serve(socket: Socket, options: ServerOptions, queue: Queue): void {
   const decoder = new FrameDecoder(REQUEST_LIMITS);
-  function answer(frame: Frame): void {
+  async function answer(frame: Frame): Promise<void> {
     if (socket.destroyed) return;
-    socket.write(encodeFrame(options.enclave.handle(frame)));
+    const opened = frame.type === REQUEST.unlock;
+    const body = opened ? await options.opener.open(frame.body, options.bundleId) : frame.body;
+    const reply = await options.enclave.handle({ ...frame, body });
+    if (socket.destroyed) return;
+    socket.write(encodeFrame(reply));
     if (socket.writableLength > HIGH_WATER_BYTES) socket.pause();
-  }
-  async function unlock(frame: Frame): Promise<void> {
-    answer({ ...frame, body: await options.opener.open(frame.body, options.bundleId) });
   }
   socket.on('drain', () => socket.resume());
   socket.on('error', () => socket.destroy());
@@ -36,16 +47,14 @@ function serve(socket: Socket, options: ServerOptions): void {
       socket.removeAllListeners('data').resume().end(encodeFrame(MALFORMED));
       return;
     }
-    for (const frame of frames) {
-      if (frame.type === REQUEST.unlock) void unlock(frame);
-      else answer(frame);
-    }
+    for (const frame of frames) queue(() => answer(frame));
   });
 }
 
 /** Listens on `path`; rejects with Node's error when the socket cannot be made. */
 export function startServer(path: string, options: ServerOptions): Promise<Server> {
-  const server = createServer((socket) => serve(socket, options));
+  const queue = createQueue();
+  const server = createServer((socket) => serve(socket, options, queue));
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(path, () => resolve(server));

@@ -12,8 +12,8 @@ import { createGrantOpener } from './hpke.js';
 import { startServer } from './server.js';
 import { createSimulatedPlatform, SIMULATED_LABEL } from './simulated.js';
 
-/** Arguments: bundle folder, state folder, socket path, owner's public key in base64url. */
-const [bundleDir = '', stateDir = '', socketPath = '', ownerKey = ''] = process.argv.slice(2);
+/** Arguments: bundle folder, state folder, socket path, owner's public key in base64url, bytes of trusted memory. */
+const [bundleDir = '', stateDir = '', socketPath = '', ownerKey = '', memory = ''] = process.argv.slice(2);
 
 function say(record: Readonly<Record<string, string>>): void {
   process.stdout.write(`${JSON.stringify(record)}\n`);
@@ -39,7 +39,13 @@ async function main(): Promise<void> {
   await clearStaleSocket(socketPath);
   const opener = await createGrantOpener();
   const { encryptionKey } = opener;
-  const platform = createSimulatedPlatform({ bundleDir, stateDir, ownerKey: decodeBase64url(ownerKey), encryptionKey });
+  const platform = createSimulatedPlatform({
+    bundleDir,
+    stateDir,
+    ownerKey: decodeBase64url(ownerKey),
+    encryptionKey,
+    memoryBytes: Number(memory),
+  });
   const enclave = createEnclave(platform.port);
   const server = await startServer(socketPath, { enclave, opener, bundleId: bundleId(platform.port.bundle.manifest) });
   const stop = (): void => {

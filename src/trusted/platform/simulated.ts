@@ -2,16 +2,18 @@
 // state folder, so whoever owns the machine owns the enclave. For development and for the demo; it says so in every quote.
 // Zone: trusted (in form only).
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { PlatformPort } from '../enclave/port.js';
 import { decodeBase64url, encodeBase64url } from '../wire/base64url.js';
 import { encodeHex } from '../wire/bytes.js';
 import { encodeCanonicalJson, parseCanonicalJson } from '../wire/canonical-json.js';
+import { MalformedError } from '../wire/errors.js';
 import { Fields } from '../wire/fields.js';
 import { signJws } from '../wire/jws.js';
 import { SEALED_PART } from '../wire/manifest.js';
+import { loadGraph } from './runtime.js';
 import { openStateFile } from './state-file.js';
 
 export const SIMULATED_LABEL = 'SIMULATED: no hardware protects this enclave';
@@ -22,6 +24,8 @@ export interface SimulatedOptions {
   readonly stateDir: string;
   readonly ownerKey: Uint8Array;
   readonly encryptionKey: Uint8Array;
+  /** Bytes for weights and activations of enclave-held parts. */
+  readonly memoryBytes: number;
 }
 
 export interface SimulatedPlatform {
@@ -66,9 +70,25 @@ export function measureTrustedCode(): Uint8Array {
   return total.digest();
 }
 
+/** Throws MalformedError when the file is shorter. */
+function readRange(path: string, offset: number, length: number): Uint8Array {
+  const file = openSync(path, 'r');
+  try {
+    const bytes = new Uint8Array(length);
+    for (let at = 0; at < length; ) {
+      const read = readSync(file, bytes, at, length - at, offset + at);
+      if (read === 0) throw new MalformedError('sealed-segment', 'a sealed segment is cut short');
+      at += read;
+    }
+    return bytes;
+  } finally {
+    closeSync(file);
+  }
+}
+
 /** Reads bundle and state. Throws MalformedError for a broken platform file; missing bundle files surface as Node's errors. */
 export function createSimulatedPlatform(options: SimulatedOptions): SimulatedPlatform {
-  const { bundleDir, stateDir, ownerKey, encryptionKey } = options;
+  const { bundleDir, stateDir, ownerKey, encryptionKey, memoryBytes } = options;
   const keys = loadKeys(stateDir);
   const measurement = encodeHex(measureTrustedCode());
   const state = openStateFile(join(stateDir, 'sealed-state.bin'));
@@ -86,6 +106,9 @@ export function createSimulatedPlatform(options: SimulatedOptions): SimulatedPla
     ownerKey,
     encryptionKey,
     sealingKey: keys.sealingKey,
+    memoryBytes,
+    readBundle: (path, offset, length) => readRange(join(bundleDir, path), offset, length),
+    loadGraph,
     now: () => Math.floor(Date.now() / 1000),
     quote,
     loadState: state.load,

@@ -5,6 +5,8 @@ import { VerificationError } from './errors.js';
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
+/** A blob is this much longer than its plaintext. */
+export const SEAL_OVERHEAD: number = NONCE_BYTES + TAG_BYTES;
 
 /** The caller guarantees that `nonce` (12 bytes) is used once per key and plaintext. */
 export function sealBytes(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array {
@@ -21,7 +23,9 @@ export function openBytes(key: Uint8Array, aad: Uint8Array, blob: Uint8Array): U
   const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAAD(aad).setAuthTag(tag);
   const plaintext = decipher.update(blob.subarray(NONCE_BYTES + TAG_BYTES));
   try {
-    return concatBytes(plaintext, decipher.final());
+    // GCM gives everything out in `update`; `final` only checks, and until it has nothing may be used.
+    const rest = decipher.final();
+    return rest.length === 0 ? plaintext : concatBytes(plaintext, rest);
   } catch (cause) {
     throw new VerificationError('sealed', 'sealed bytes do not open: wrong key, or altered', {}, cause);
   }

@@ -26,6 +26,10 @@ export const REFUSALS = [
   'release-not-authorised',
   'release-malformed',
   'state-not-saved',
+  'part-not-held',
+  'pass-unknown',
+  'cache-length',
+  'memory-exceeded',
 ] as const;
 
 export type Refusal = (typeof REFUSALS)[number];
@@ -39,4 +43,7 @@ export const REFUSAL_NUMBERS: Readonly<Partial<Record<Refusal, readonly [string,
   'token-out-of-range': ['position'],
   'release-not-authorised': ['authorisedTokens', 'requestedTokens'],
   'release-malformed': ['row'],
+  'part-not-held': ['segment'],
+  'cache-length': ['cachedTokens', 'requestedTokens'],
+  'memory-exceeded': ['memoryBytes', 'neededBytes'],
 };

@@ -21,5 +21,12 @@ export const MAX_LICENCE_BYTES: number = 8 * 1024;
 export const MAX_RECEIPT_BYTES: number = 16 * 1024;
 /** Licences one sealed state remembers: the first and its successors. */
 export const MAX_LICENCES: number = 32;
+/** Hidden values (rows × width) in one message: 128 MB. */
+export const MAX_HIDDEN_ENTRIES: number = 1 << 25;
+/** Pieces of a sealed segment, and bytes of the index that lists them. */
+export const MAX_PIECES: number = 1 << 20;
+export const MAX_SEALED_INDEX_BYTES: number = 16 * 1024 * 1024;
+/** Passes of one session that wait for their release. */
+export const MAX_PASSES = 4;
 /** Log-probabilities may exceed 0 by rounding only. */
 export const LOGPROB_TOLERANCE = 1e-3;

@@ -2,7 +2,7 @@
 // Canonical JSON, signed detached as manifest.jws; the bundle's id is the SHA-256 of its bytes.
 import { createHash } from 'node:crypto';
 import { encodeHex } from './bytes.js';
-import { encodeCanonicalJson, type JsonObject, parseCanonicalJson } from './canonical-json.js';
+import { encodeCanonicalJson, type JsonObject, type JsonValue, parseCanonicalJson } from './canonical-json.js';
 import { MalformedError } from './errors.js';
 import { Fields } from './fields.js';
 import { type PublicKeyBytes, verifyJws } from './jws.js';
@@ -18,12 +18,18 @@ export interface Plan {
   readonly blocks: readonly Place[];
   readonly head: Place;
 }
-export interface BundleSegment {
-  readonly name: string;
-  /** Paths inside the bundle. */
-  readonly graph: string;
-  readonly data: string;
-}
+/** A run of parts in one place; paths lie inside the bundle. */
+export type BundleSegment =
+  | { readonly place: 'accelerator'; readonly name: string; readonly graph: string; readonly data: string }
+  | {
+      readonly place: 'enclave';
+      readonly name: string;
+      /** Graphs and weights, each piece sealed under the bundle key. */
+      readonly sealed: string;
+      readonly precision: EnclavePrecision;
+    };
+/** How an enclave-held part computes: float32, or int8 weights and per-token int8 activations. */
+export type EnclavePrecision = 'float32' | 'int8';
 export interface BundleFile {
   readonly path: string;
   readonly size: number;
@@ -45,6 +51,7 @@ export interface Manifest {
 
 export const SEALED_PART = 'enclave.sealed';
 const PLACES: readonly Place[] = ['accelerator', 'enclave'];
+const PRECISIONS: readonly EnclavePrecision[] = ['float32', 'int8'];
 /** Relative, at most one folder deep, no dot files: nothing outside the bundle can be named. */
 const PATH = /^(?:[a-z0-9_-]{1,64}\/)?[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/;
 const DIGEST = /^[0-9a-f]{64}$/;
@@ -66,6 +73,23 @@ function parsePlace(value: unknown): Place {
   return place;
 }
 
+function parseSegment(item: JsonValue): BundleSegment {
+  const segment = new Fields(item, 'manifest.segments');
+  const name = segment.text('name', /^[a-z0-9-]+$/);
+  const path = (key: string): string => segment.text(key, PATH);
+  const read: BundleSegment =
+    segment.choice('place', PLACES) === 'accelerator'
+      ? { place: 'accelerator', name, graph: path('graph'), data: path('data') }
+      : { place: 'enclave', name, sealed: path('sealed'), precision: segment.choice('precision', PRECISIONS) };
+  segment.end();
+  return read;
+}
+
+/** Every file that a segment needs. */
+export function segmentFiles(segment: BundleSegment): readonly string[] {
+  return segment.place === 'accelerator' ? [segment.graph, segment.data] : [segment.sealed];
+}
+
 /** Throws MalformedError on any missing, unknown or out-of-range field, and on two files of one path. */
 export function parseManifest(bytes: Uint8Array): Manifest {
   const fields = new Fields(parseCanonicalJson(bytes, MAX_MANIFEST_BYTES), 'manifest');
@@ -84,16 +108,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
       blocks: plan.list('blocks', 4096).map(parsePlace),
       head: plan.choice('head', PLACES),
     },
-    segments: fields.list('segments', 4096).map((item) => {
-      const segment = new Fields(item, 'manifest.segments');
-      const read = {
-        name: segment.text('name', /^[a-z0-9-]+$/),
-        graph: segment.text('graph', PATH),
-        data: segment.text('data', PATH),
-      };
-      segment.end();
-      return read;
-    }),
+    segments: fields.list('segments', 4096).map(parseSegment),
     files: fields.list('files', 8192).map((item) => {
       const file = new Fields(item, 'manifest.files');
       const size = file.integer('size', 0, Number.MAX_SAFE_INTEGER);
@@ -107,7 +122,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   plan.end();
   fields.end();
   const paths = new Set(manifest.files.map((file) => file.path));
-  const needed = [SEALED_PART, ...manifest.segments.flatMap((segment) => [segment.graph, segment.data])];
+  const needed = [SEALED_PART, ...manifest.segments.flatMap(segmentFiles)];
   if (paths.size !== manifest.files.length || needed.some((path) => !paths.has(path))) {
     throw new MalformedError('manifest', 'manifest.files: a path is listed twice, or a needed file is not listed');
   }

@@ -15,6 +15,9 @@ export const REQUEST = {
   end: 6,
   status: 7,
   destroy: 8,
+  embed: 9,
+  block: 10,
+  head: 11,
 } as const;
 export type RequestName = keyof typeof REQUEST;
 export const ERROR_REPLY = 0xff;
@@ -24,6 +27,7 @@ export function replyType(request: RequestName): number {
 }
 
 const RELEASE_ARRAYS = 8 * limits.MAX_RELEASE_ENTRIES;
+const HIDDEN = 4 * limits.MAX_HIDDEN_ENTRIES;
 export const REQUEST_LIMITS: FrameLimits = new Map<number, number>([
   [REQUEST.attest, limits.NONCE_BYTES],
   [REQUEST.unlock, limits.MAX_GRANT_BYTES],
@@ -33,6 +37,9 @@ export const REQUEST_LIMITS: FrameLimits = new Map<number, number>([
   [REQUEST.end, 4],
   [REQUEST.status, 0],
   [REQUEST.destroy, 0],
+  [REQUEST.embed, 16 + 8 * limits.MAX_TOKENS_PER_CALL],
+  [REQUEST.block, 20 + HIDDEN + 4 * limits.MAX_TOKENS_PER_CALL],
+  [REQUEST.head, 20 + HIDDEN + 4 * limits.MAX_TOKENS_PER_CALL],
 ]);
 export const REPLY_LIMITS: FrameLimits = new Map<number, number>([
   [replyType('attest'), limits.MAX_EVIDENCE_BYTES],
@@ -43,6 +50,9 @@ export const REPLY_LIMITS: FrameLimits = new Map<number, number>([
   [replyType('end'), 0],
   [replyType('status'), 1024],
   [replyType('destroy'), limits.MAX_RECEIPT_BYTES],
+  [replyType('embed'), 8 + HIDDEN],
+  [replyType('block'), 8 + HIDDEN],
+  [replyType('head'), 8 + RELEASE_ARRAYS],
   [ERROR_REPLY, 17],
 ]);
 

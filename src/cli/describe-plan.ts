@@ -1,0 +1,31 @@
+// A placement plan in words. Zone: all.
+import type { Plan } from '../trusted/wire/manifest.js';
+
+export function usesEnclave({ embedding, blocks, head }: Plan): boolean {
+  return [embedding, ...blocks, head].includes('enclave');
+}
+
+/** Consecutive block numbers as ranges: `0, 2-4`. */
+function ranges(numbers: readonly number[]): string[] {
+  const runs: [number, number][] = [];
+  for (const n of numbers) {
+    const last = runs.at(-1);
+    if (last !== undefined && last[1] === n - 1) last[1] = n;
+    else runs.push([n, n]);
+  }
+  return runs.map(([first, end]) => (first === end ? String(first) : `${first}-${end}`));
+}
+
+export function describePlan({ embedding, blocks, head }: Plan): string {
+  const all = `embedding, ${blocks.length} blocks, head`;
+  const numbers = blocks.flatMap((place, i) => (place === 'enclave' ? [i] : []));
+  const parts = [embedding, ...blocks, head].filter((place) => place === 'enclave').length;
+  if (parts === 0) return `${all}: accelerator`;
+  if (parts === blocks.length + 2) return `${all}: enclave`;
+  const inside = [
+    ...(embedding === 'enclave' ? ['embedding'] : []),
+    ...(numbers.length === 0 ? [] : [`${numbers.length === 1 ? 'block' : 'blocks'} ${ranges(numbers).join(', ')}`]),
+    ...(head === 'enclave' ? ['head'] : []),
+  ];
+  return `${all}; in the enclave: ${inside.join(', ')}; the rest on the accelerator`;
+}

@@ -1,0 +1,221 @@
+// Writes the enclave-held parts of one span: stages, graphs and weights as sealed pieces, one weight at a time. Zone: owner.
+// DESIGN sections 4 and 5. The enclave runs what stands here and builds nothing itself.
+import type { FileHandle } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
+import { Graph } from '../graph/graph.js';
+import { encodeModel } from '../graph/onnx.js';
+import type { DecoderConfig } from '../model/config.js';
+import { headTiles } from '../model/head-tiles.js';
+import { quantiseColumns } from '../model/quantise.js';
+import { rotaryFrequencies } from '../model/rope.js';
+import type { Span } from '../model/spans.js';
+import { buildBlock, buildFinalNorm, buildHeadTile, type StreamedGraph } from '../model/streamed-graphs.js';
+import { embeddingWeight, type SegmentWeight, sizeOfWeight } from '../model/weights.js';
+import {
+  encodeDirectory,
+  encodeIndex,
+  type PieceType,
+  type SealedTensor,
+  type Stage,
+  sealPiece,
+  segmentKey,
+} from '../trusted/lock/sealed-segment.js';
+import type { EnclavePrecision } from '../trusted/wire/manifest.js';
+
+export interface SealedSpan {
+  readonly span: Span;
+  readonly config: DecoderConfig;
+  readonly precision: EnclavePrecision;
+  readonly bundleKey: Uint8Array;
+  weightOf(weight: SegmentWeight): Promise<Float32Array>;
+  /** [width, width]: hidden states times this are in the basis of the next span; null where it is the same. */
+  exitChange(): Promise<Float32Array | null>;
+}
+
+type Bytes = Float32Array | Int8Array | Uint8Array;
+
+/** A piece still to be written: its size, and its contents when asked. */
+interface Draft {
+  readonly bytes: number;
+  contents(): Promise<Bytes>;
+}
+
+/** Tiles of embedding and head hold about this much. */
+const TILE_BYTES = 8e6;
+const PIECE_WIDTH: Readonly<Record<PieceType, number>> = { float32: 4, int8: 1, uint8: 1 };
+
+/** The contents of a multi-piece weight, made once and given out piece by piece in order. */
+function once<T>(make: () => Promise<T>, uses: number): () => Promise<T> {
+  let made: Promise<T> | null = null;
+  let left = uses;
+  return () => {
+    made ??= make();
+    const result = made;
+    left -= 1;
+    if (left === 0) made = null;
+    return result;
+  };
+}
+
+class SealedDraft {
+  readonly pieces: Draft[] = [];
+  readonly stages: Stage[] = [];
+  readonly #graphs: Map<string, number> = new Map();
+
+  piece(bytes: number, contents: () => Promise<Bytes>): number {
+    // Piece 0 is the index.
+    return this.pieces.push({ bytes, contents });
+  }
+
+  graph(model: Uint8Array): number {
+    const key = Buffer.from(model).toString('latin1');
+    const found = this.#graphs.get(key);
+    if (found !== undefined) return found;
+    const piece = this.piece(model.length, async () => model);
+    this.#graphs.set(key, piece);
+    return piece;
+  }
+
+  tensor(name: string, type: PieceType, shape: readonly number[], contents: () => Promise<Bytes>): SealedTensor {
+    const size = shape.reduce((a, b) => a * b, 1);
+    return { name, type, shape, piece: this.piece(size * PIECE_WIDTH[type], contents) };
+  }
+
+  /** The tensors of one streamed weight [in, out]: itself, or its codes and scales. */
+  weight(
+    streamed: StreamedGraph['weights'][number],
+    shape: readonly number[],
+    read: () => Promise<Float32Array>,
+  ): SealedTensor[] {
+    const [first, scales] = streamed.inputs;
+    if (scales === undefined) return [this.tensor(first!.name, 'float32', shape, read)];
+    const [inputs, outputs] = shape as [number, number];
+    const quantised = once(async () => quantiseColumns(await read(), inputs, outputs), 2);
+    return [
+      this.tensor(first!.name, 'int8', shape, async () => (await quantised()).data),
+      this.tensor(scales.name, 'float32', [outputs], async () => (await quantised()).scales),
+    ];
+  }
+}
+
+/** Columns [start, start + columns) of a matrix [rows, width]. */
+function columnsOf(matrix: Float32Array, rows: number, start: number, columns: number): Float32Array {
+  const width = matrix.length / rows;
+  const out = new Float32Array(rows * columns);
+  for (let row = 0; row < rows; row++)
+    out.set(matrix.subarray(row * width + start, row * width + start + columns), row * columns);
+  return out;
+}
+
+function draftEmbedding(draft: SealedDraft, { config, weightOf }: SealedSpan): void {
+  const { vocabSize, hiddenSize: width } = config;
+  const tileRows = Math.max(1, Math.floor(TILE_BYTES / (4 * width)));
+  const count = Math.ceil(vocabSize / tileRows);
+  const table = once(() => weightOf(embeddingWeight(config)), count);
+  const tiles = Array.from({ length: count }, (_, i) => {
+    const [start, end] = [i * tileRows, Math.min(vocabSize, (i + 1) * tileRows)];
+    const read = async (): Promise<Float32Array> => (await table()).slice(start * width, end * width);
+    return draft.tensor(`embedding.${i}`, 'float32', [end - start, width], read);
+  });
+  draft.stages.push({ kind: 'embed', width, tileRows, tiles });
+}
+
+function draftBlock(draft: SealedDraft, index: number, { config, precision, weightOf }: SealedSpan): void {
+  const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize, intermediateSize } = config;
+  const block = buildBlock(config, index, precision);
+  const graph = draft.graph(block.model);
+  const weights = block.weights.flatMap((streamed) =>
+    draft.weight(streamed, streamed.weight.shape, () => weightOf(streamed.weight)),
+  );
+  // Norms, projections and the feed-forward's inside, float32; the runtime reuses some of it.
+  const activationBytes = 4 * (6 * hiddenSize + 2 * (heads + 2 * kvHeads) * headDim + 4 * intermediateSize);
+  const frequencies = [...rotaryFrequencies(config)];
+  draft.stages.push({ kind: 'block', graph, block: index, kvHeads, headDim, frequencies, activationBytes, weights });
+}
+
+function draftHead(draft: SealedDraft, { config, precision, weightOf }: SealedSpan): void {
+  const { vocabSize, hiddenSize: width } = config;
+  const head = buildHeadTile(config, precision);
+  const graph = draft.graph(head.model);
+  const streamed = head.weights[0]!;
+  const tiles = headTiles(vocabSize, Math.max(512, Math.floor(TILE_BYTES / (4 * width))));
+  const matrix = once(() => weightOf(streamed.weight), tiles.length);
+  draft.stages.push({
+    kind: 'head',
+    graph,
+    tiles: tiles.map(({ start, columns }) => {
+      const read = async (): Promise<Float32Array> => columnsOf(await matrix(), width, start, columns);
+      return { start, columns, weights: draft.weight(streamed, [width, columns], read) };
+    }),
+  });
+}
+
+/** hidden [rows, width] · change [width, width] → mapped. */
+function basisChangeGraph(width: number): Uint8Array {
+  const graph = new Graph();
+  const hidden = graph.input('hidden', 'float32', ['rows', width]);
+  const change = graph.input('change', 'float32', [width, width]);
+  graph.output('mapped', graph.emitOne('MatMul', [hidden, change], { shape: ['rows', width] }));
+  return encodeModel(graph);
+}
+
+async function draftSpan(sealed: SealedSpan): Promise<SealedDraft> {
+  const { span, config, weightOf } = sealed;
+  const draft = new SealedDraft();
+  if (span.head) {
+    draftHead(draft, sealed);
+    return draft;
+  }
+  if (span.embedding) draftEmbedding(draft, sealed);
+  for (let block = span.first; block < span.end; block++) draftBlock(draft, block, sealed);
+  if (span.finalNorm) {
+    const norm = buildFinalNorm(config);
+    const weights = norm.weights.map(({ weight, inputs }) =>
+      draft.tensor(inputs[0]!.name, 'float32', weight.shape, () => weightOf(weight)),
+    );
+    draft.stages.push({ kind: 'map', graph: draft.graph(norm.model), weights });
+  }
+  const change = await sealed.exitChange();
+  if (change !== null) {
+    const width = config.hiddenSize;
+    const weights = [draft.tensor('change', 'float32', [width, width], async () => change)];
+    draft.stages.push({ kind: 'map', graph: draft.graph(basisChangeGraph(width)), weights });
+  }
+  return draft;
+}
+
+async function append(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at)).bytesWritten;
+}
+
+/** Writes the file and syncs it. Peak memory: the largest weight, a few times. */
+export async function writeSealedSpan(path: string, sealed: SealedSpan): Promise<void> {
+  const draft = await draftSpan(sealed);
+  const key = segmentKey(sealed.bundleKey, sealed.span.index);
+  const index = encodeIndex({ stages: draft.stages });
+  const file = await open(path, 'w');
+  try {
+    await append(file, encodeDirectory([index.length, ...draft.pieces.map(({ bytes }) => bytes)]));
+    await append(file, sealPiece(key, 0, index));
+    for (const [i, piece] of draft.pieces.entries()) {
+      const contents = await piece.contents();
+      const bytes = new Uint8Array(contents.buffer, contents.byteOffset, contents.byteLength);
+      await append(file, sealPiece(key, i + 1, bytes));
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+    key.fill(0);
+  }
+}
+
+/** All weights that a span holds in the enclave, for progress and sizes. */
+export function weightsOfSpan(sealed: Pick<SealedSpan, 'span' | 'config' | 'precision'>): number {
+  const { span, config } = sealed;
+  if (span.head) return config.vocabSize * config.hiddenSize;
+  const embedding = span.embedding ? config.vocabSize * config.hiddenSize : 0;
+  const blocks = Array.from({ length: span.end - span.first }, (_, i) => buildBlock(config, span.first + i, 'float32'));
+  return (
+    embedding + blocks.flatMap(({ weights }) => weights).reduce((sum, { weight }) => sum + sizeOfWeight(weight), 0)
+  );
+}

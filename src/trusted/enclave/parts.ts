@@ -1,0 +1,280 @@
+// Runs the parts that the enclave holds: pieces are read, checked and decrypted as they are needed, or kept where memory allows,
+// and a batch goes through block by block, so that trusted memory is a block, the batch and one group's activations, not the model.
+// Zone: trusted. DESIGN section 4. The enclave builds no graph: the owner sealed them at lock time.
+import {
+  decodeIndex,
+  openPiece,
+  type PiecePlace,
+  readDirectory,
+  type SealedTensor,
+  type Stage,
+  segmentKey,
+} from '../lock/sealed-segment.js';
+import { MAX_SEALED_INDEX_BYTES } from '../wire/limits.js';
+import type { Manifest } from '../wire/manifest.js';
+import type { LoadedGraph, PlatformPort, PortTensor } from './port.js';
+import { refuse } from './refuse.js';
+import { TopKRows } from './top-k.js';
+
+/** Right-padded rows: token t of row r is real when t < lengths[r]; `tokens` is the longest. */
+export interface Layout {
+  readonly lengths: Int32Array;
+  readonly tokens: number;
+}
+
+type TopRows = ReturnType<TopKRows['finish']>;
+
+/** Keys and values of one block so far, each [1, kvHeads, past, headDim]. */
+export type BlockCache = Map<number, readonly [PortTensor, PortTensor]>;
+
+type Block = Extract<Stage, { kind: 'block' }>;
+type Head = Extract<Stage, { kind: 'head' }>;
+type Embed = Extract<Stage, { kind: 'embed' }>;
+
+interface Segment {
+  readonly stages: readonly Stage[];
+  read(piece: number): Uint8Array;
+}
+
+/** Tokens of one block run at most: more gain nothing. */
+const MAX_GROUP_TOKENS = 2048;
+/** Rows of one head run: their logits of a tile exist at once. */
+const HEAD_ROWS = 256;
+const VIEWS = { float32: Float32Array, int8: Int8Array, uint8: Uint8Array } as const;
+const WIDTHS = { float32: 4, int8: 1, uint8: 1 } as const;
+
+const elements = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
+const bytesOf = ({ shape, type }: SealedTensor): number => elements(shape) * WIDTHS[type];
+
+function tensorsOf(stage: Stage): readonly SealedTensor[] {
+  if (stage.kind === 'embed') return stage.tiles;
+  return stage.kind === 'head' ? stage.tiles.flatMap((tile) => tile.weights) : stage.weights;
+}
+
+/** cos and sin of position·frequency, each [positions, pairs]. */
+function rotaryTables(frequencies: readonly number[], positions: number): readonly [PortTensor, PortTensor] {
+  const angle = (i: number): number => Math.floor(i / frequencies.length) * frequencies[i % frequencies.length]!;
+  const shape = [positions, frequencies.length];
+  const table = (of: (angle: number) => number): PortTensor => {
+    return { data: Float32Array.from({ length: elements(shape) }, (_, i) => of(angle(i))), shape };
+  };
+  return [table(Math.cos), table(Math.sin)];
+}
+
+export class EnclaveParts {
+  readonly #port: PlatformPort;
+  readonly #manifest: Manifest;
+  readonly #bundleKey: Uint8Array;
+  readonly #segments: Map<number, Segment> = new Map();
+  readonly #graphs: Map<string, Promise<LoadedGraph>> = new Map();
+  readonly #kept: Map<string, PortTensor> = new Map();
+  #residentBytes: number | null = null;
+
+  constructor(port: PlatformPort, manifest: Manifest, bundleKey: Uint8Array) {
+    this.#port = port;
+    this.#manifest = manifest;
+    this.#bundleKey = bundleKey.slice();
+  }
+
+  /** Ids [rows × tokens], padded with any token → hidden [rows × tokens, width], through the first segment. */
+  async enter(ids: Int32Array, layout: Layout, cache: BlockCache | null, past: number): Promise<Float32Array> {
+    const { stages } = this.#segment(0);
+    const embed = stages[0] as Embed;
+    const hidden = new Float32Array(ids.length * embed.width);
+    embed.tiles.forEach((tile, index) => {
+      const table = this.#tensor(0, tile).data as Float32Array;
+      const first = index * embed.tileRows;
+      ids.forEach((id, i) => {
+        const row = (id - first) * embed.width;
+        if (row >= 0 && row < table.length) hidden.set(table.subarray(row, row + embed.width), i * embed.width);
+      });
+    });
+    return this.#through(0, stages.slice(1), hidden, layout, cache, past);
+  }
+
+  /** hidden [rows × tokens, width] through a segment that starts with a block. */
+  run(
+    segment: number,
+    hidden: Float32Array,
+    layout: Layout,
+    cache: BlockCache | null,
+    past: number,
+  ): Promise<Float32Array> {
+    return this.#through(segment, this.#segment(segment).stages, hidden, layout, cache, past);
+  }
+
+  /** The k most likely tokens of each row of `hidden` [rows, width], of log-softmax(logits / temperature). */
+  async head(hidden: Float32Array, rows: number, k: number, temperature: number): Promise<TopRows> {
+    const segment = this.#manifest.segments.length - 1;
+    const head = this.#segment(segment).stages[0] as Head;
+    const width = hidden.length / rows;
+    const graph = await this.#graph(segment, head.graph);
+    const top = new TopKRows(rows, k);
+    const inverse = { data: Float32Array.of(1 / temperature), shape: [] };
+    for (const tile of head.tiles) {
+      const count = { data: BigInt64Array.of(BigInt(Math.min(k, tile.columns))), shape: [1] };
+      const weights = this.#feeds(segment, tile.weights);
+      for (let at = 0; at < rows; at += HEAD_ROWS) {
+        const n = Math.min(HEAD_ROWS, rows - at);
+        const part = { data: hidden.subarray(at * width, (at + n) * width), shape: [n, width] };
+        const found = await graph.run({ ...weights, hidden: part, inverse_temperature: inverse, k: count });
+        const data = (name: string): PortTensor['data'] => found[name]!.data;
+        const result = {
+          logits: data('top_logits') as Float32Array,
+          ids: data('top_ids') as Int32Array,
+          logSums: data('log_sums') as Float32Array,
+        };
+        top.add(result, at, tile.start);
+      }
+    }
+    return top.finish();
+  }
+
+  /** Forgets everything decrypted. */
+  erase(): void {
+    this.#bundleKey.fill(0);
+    for (const { data } of this.#kept.values()) data.fill(0 as never);
+    this.#kept.clear();
+    this.#segments.clear();
+    this.#graphs.clear();
+  }
+
+  async #through(
+    segment: number,
+    stages: readonly Stage[],
+    input: Float32Array,
+    layout: Layout,
+    cache: BlockCache | null,
+    past: number,
+  ): Promise<Float32Array> {
+    let hidden = input;
+    for (const stage of stages) {
+      if (stage.kind === 'block') await this.#block(segment, stage, hidden, layout, cache, past);
+      else if (stage.kind === 'map') hidden = await this.#map(segment, stage, hidden, layout);
+    }
+    return hidden;
+  }
+
+  // In place, a few rows at a time.
+  async #block(
+    segment: number,
+    stage: Block,
+    hidden: Float32Array,
+    layout: Layout,
+    cache: BlockCache | null,
+    past: number,
+  ) {
+    const { lengths, tokens } = layout;
+    const width = hidden.length / (lengths.length * tokens);
+    const graph = await this.#graph(segment, stage.graph);
+    const weights = this.#feeds(segment, stage.weights);
+    const [cos, sin] = rotaryTables(stage.frequencies, past + tokens);
+    const rowsAtOnce = this.#groupRows(stage, hidden, tokens);
+    for (let row = 0; row < lengths.length; row += rowsAtOnce) {
+      const rows = Math.min(rowsAtOnce, lengths.length - row);
+      const data = hidden.subarray(row * tokens * width, (row + rows) * tokens * width);
+      const shape = [rows, tokens, width];
+      const empty = { data: new Float32Array(0), shape: [rows, stage.kvHeads, 0, stage.headDim] };
+      const [key, value] = cache?.get(stage.block) ?? [empty, empty];
+      const feeds: Record<string, PortTensor> = {
+        ...weights,
+        hidden: { data, shape },
+        seqlens_k: { data: lengths.slice(row, row + rows).map((length) => past + length - 1), shape: [rows] },
+        total_sequence_length: { data: Int32Array.of(past + tokens), shape: [] },
+        rope_cos: cos,
+        rope_sin: sin,
+        position_ids: {
+          data: BigInt64Array.from({ length: rows * tokens }, (_, i) => BigInt(past + (i % tokens))),
+          shape: [rows, tokens],
+        },
+        past_key: key,
+        past_value: value,
+      };
+      const out = await graph.run(feeds);
+      data.set(out.next!.data as Float32Array);
+      cache?.set(stage.block, [out.present_key!, out.present_value!]);
+    }
+  }
+
+  async #map(segment: number, stage: Extract<Stage, { kind: 'map' }>, hidden: Float32Array, layout: Layout) {
+    const rows = layout.lengths.length * layout.tokens;
+    const width = hidden.length / rows;
+    const graph = await this.#graph(segment, stage.graph);
+    const weights = this.#feeds(segment, stage.weights);
+    for (let at = 0; at < rows; at += MAX_GROUP_TOKENS) {
+      const part = hidden.subarray(at * width, Math.min(rows, at + MAX_GROUP_TOKENS) * width);
+      const out = await graph.run({ ...weights, hidden: { data: part, shape: [part.length / width, width] } });
+      part.set(out.mapped!.data as Float32Array);
+    }
+    return hidden;
+  }
+
+  /** Rows of a batch that a block may take at once within the trusted memory. Refuses `memory-exceeded`. */
+  #groupRows(stage: Block, hidden: Float32Array, tokens: number): number {
+    const streamed = 2 * stage.weights.reduce((sum, weight) => sum + bytesOf(weight), 0);
+    const weights = this.#resident() > 0 ? this.#resident() : streamed;
+    const free = this.#port.memoryBytes - hidden.byteLength - weights;
+    const rows = Math.floor(Math.min(free / stage.activationBytes, MAX_GROUP_TOKENS) / tokens);
+    if (rows >= 1) return rows;
+    if (free < tokens * stage.activationBytes)
+      refuse('memory-exceeded', this.#port.memoryBytes, hidden.byteLength + weights);
+    return 1;
+  }
+
+  /** Bytes of all weights when they are kept decrypted; 0 when they are streamed because they would fill over half of the memory. */
+  #resident(): number {
+    if (this.#residentBytes === null) {
+      const all = this.#manifest.segments.flatMap(({ place }, i) =>
+        place === 'enclave' ? this.#segment(i).stages : [],
+      );
+      const bytes = all.flatMap(tensorsOf).reduce((sum, tensor) => sum + bytesOf(tensor), 0);
+      this.#residentBytes = bytes <= this.#port.memoryBytes / 2 ? bytes : 0;
+    }
+    return this.#residentBytes;
+  }
+
+  #segment(number: number): Segment {
+    const found = this.#segments.get(number);
+    if (found) return found;
+    const entry = this.#manifest.segments[number];
+    if (entry?.place !== 'enclave') return refuse('malformed');
+    const key = segmentKey(this.#bundleKey, number);
+    const places: readonly PiecePlace[] = readDirectory((offset, length) =>
+      this.#port.readBundle(entry.sealed, offset, length),
+    );
+    const read = (piece: number): Uint8Array => {
+      const place = places[piece] ?? refuse('internal');
+      return openPiece(key, piece, this.#port.readBundle(entry.sealed, place.offset, place.length));
+    };
+    if (places[0]!.length > MAX_SEALED_INDEX_BYTES) refuse('internal');
+    const segment = { stages: decodeIndex(read(0)).stages, read };
+    this.#segments.set(number, segment);
+    return segment;
+  }
+
+  #graph(segment: number, piece: number): Promise<LoadedGraph> {
+    const key = `${segment}/${piece}`;
+    const found = this.#graphs.get(key);
+    if (found) return found;
+    const loaded = this.#port.loadGraph(this.#segment(segment).read(piece));
+    this.#graphs.set(key, loaded);
+    return loaded;
+  }
+
+  #feeds(segment: number, tensors: readonly SealedTensor[]): Record<string, PortTensor> {
+    return Object.fromEntries(tensors.map((tensor) => [tensor.name, this.#tensor(segment, tensor)]));
+  }
+
+  #tensor(segment: number, { type, shape, piece }: SealedTensor): PortTensor {
+    const key = `${segment}/${piece}`;
+    const found = this.#kept.get(key);
+    if (found) return found;
+    const bytes = this.#segment(segment).read(piece);
+    // A piece of its own allocation: its start is aligned for every type.
+    const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
+    const data = new VIEWS[type](aligned.buffer as ArrayBuffer, aligned.byteOffset, elements(shape));
+    const tensor = { data, shape };
+    if (this.#resident() > 0) this.#kept.set(key, tensor);
+    return tensor;
+  }
+}

@@ -1,0 +1,115 @@
+// The enclave-held parts of one segment as a file of sealed pieces: an index, graphs and weights, each under AES-256-GCM with its
+// position bound in, so that pieces can be read, checked and decrypted one at a time. Zone: trusted; the owner writes it. DESIGN section 5.
+// Layout: u32 count, count × u64 length, then the pieces; piece 0 is the index. The lengths only say where to read.
+import { createHash, hkdfSync } from 'node:crypto';
+import { openBytes, SEAL_OVERHEAD, sealBytes } from '../wire/aead.js';
+import { encodeUtf8 } from '../wire/bytes.js';
+import { encodeCanonicalJson, parseCanonicalJson } from '../wire/canonical-json.js';
+import { Reader, Writer } from '../wire/codec.js';
+import { MalformedError } from '../wire/errors.js';
+import { MAX_PIECES, MAX_SEALED_INDEX_BYTES } from '../wire/limits.js';
+
+export type PieceType = 'float32' | 'int8' | 'uint8';
+
+/** A tensor in a piece of its own, an input of its stage's graph. */
+export interface SealedTensor {
+  readonly name: string;
+  readonly type: PieceType;
+  readonly shape: readonly number[];
+  readonly piece: number;
+}
+
+/** What the enclave does with a batch, stage by stage. `graph` is the piece with the ONNX bytes, shared by stages of one shape. */
+export type Stage =
+  /** Token ids → hidden: a table [vocabulary, width] in tiles of `tileRows` rows. */
+  | {
+      readonly kind: 'embed';
+      readonly width: number;
+      readonly tileRows: number;
+      readonly tiles: readonly SealedTensor[];
+    }
+  /** hidden → hidden, row by row (final norm, change of basis). */
+  | { readonly kind: 'map'; readonly graph: number; readonly weights: readonly SealedTensor[] }
+  /** hidden and a key/value cache → both. `frequencies` are RoPE's, one per pair; `activationBytes` per token at the peak. */
+  | {
+      readonly kind: 'block';
+      readonly graph: number;
+      readonly block: number;
+      readonly kvHeads: number;
+      readonly headDim: number;
+      readonly frequencies: readonly number[];
+      readonly activationBytes: number;
+      readonly weights: readonly SealedTensor[];
+    }
+  /** hidden → logits of one tile of the vocabulary after the other; `start` is the tile's first token. */
+  | {
+      readonly kind: 'head';
+      readonly graph: number;
+      readonly tiles: readonly {
+        readonly start: number;
+        readonly columns: number;
+        readonly weights: readonly SealedTensor[];
+      }[];
+    };
+
+export interface SealedIndex {
+  readonly stages: readonly Stage[];
+}
+
+/** Key of one segment's pieces, from the bundle key. */
+export function segmentKey(bundleKey: Uint8Array, segment: number): Uint8Array {
+  return new Uint8Array(
+    hkdfSync('sha256', bundleKey, encodeUtf8('distillock segment'), new Writer().u32(segment).finish(), 32),
+  );
+}
+
+function associated(piece: number): Uint8Array {
+  return new Writer().text('distillock piece v1').u32(piece).finish();
+}
+
+/** The nonce comes from key, place and contents: locking again gives the same bytes, other contents another nonce. */
+export function sealPiece(key: Uint8Array, piece: number, plaintext: Uint8Array): Uint8Array {
+  const aad = associated(piece);
+  const digest = createHash('sha256').update(aad).update(plaintext).digest();
+  return sealBytes(key, new Uint8Array(hkdfSync('sha256', key, encodeUtf8('nonce'), digest, 12)), aad, plaintext);
+}
+
+/** Throws VerificationError('sealed') for another key or place, or altered bytes. */
+export function openPiece(key: Uint8Array, piece: number, sealed: Uint8Array): Uint8Array {
+  return openBytes(key, associated(piece), sealed);
+}
+
+/** The file's plain head for pieces of these plaintext sizes. */
+export function encodeDirectory(sizes: readonly number[]): Uint8Array {
+  const writer = new Writer().u32(sizes.length);
+  for (const size of sizes) writer.u64(size + SEAL_OVERHEAD);
+  return writer.finish();
+}
+
+export interface PiecePlace {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Where each piece lies. Throws MalformedError for a count out of range. */
+export function readDirectory(read: (offset: number, length: number) => Uint8Array): PiecePlace[] {
+  const count = new Reader(read(0, 4)).u32();
+  if (count === 0 || count > MAX_PIECES)
+    throw new MalformedError('sealed-segment', 'a sealed segment lists no or too many pieces');
+  const reader = new Reader(read(4, 8 * count));
+  let offset = 4 + 8 * count;
+  return Array.from({ length: count }, () => {
+    const length = reader.u64();
+    offset += length;
+    return { offset: offset - length, length };
+  });
+}
+
+export function encodeIndex(index: SealedIndex): Uint8Array {
+  return encodeCanonicalJson(index);
+}
+
+/** Only what `openPiece` gave out: the owner wrote it. */
+export function decodeIndex(plaintext: Uint8Array): SealedIndex {
+  return parseCanonicalJson(plaintext, MAX_SEALED_INDEX_BYTES) as unknown as SealedIndex;
+}
