@@ -2,16 +2,15 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { type Bundle, openBundle } from '../edge/bundle.js';
-import { Accelerator } from '../edge/teacher/accelerator.js';
 import { openUnlockedModel, type UnlockedModel } from '../edge/teacher/unlocked-model.js';
 import { describeFileError } from '../model/files.js';
 import { openTokenizer } from '../model/tokenizer.js';
-import { compareLocked, type LockComparison, type LogProbabilities } from '../owner/compare-lock.js';
+import { compareLocked, type LockComparison } from '../owner/compare-lock.js';
 import { checkKeysOfBundle } from '../owner/keys-of-bundle.js';
 import { loadOwnerKeys } from '../owner/owner-keys.js';
-import { vocabularyPermutation } from '../trusted/lock/vocabulary.js';
 import { MalformedError, VerificationError } from '../trusted/wire/errors.js';
 import { InterruptedError } from './errors.js';
+import { logProbabilitiesOf, openOwnerModel } from './owner-model.js';
 import { renderTable } from './table.js';
 import { formatNumber } from './terminal.js';
 import type { Context } from './verb.js';
@@ -36,7 +35,7 @@ export async function runVerifyLock(options: VerifyLockOptions, context: Context
     await checkSameModel(bundle, plain, options.model);
     const { vocabSize } = plain.config;
     const windows = await windowsOf(options, plain);
-    const locked = await openLocked(bundle, keys.lockSeed);
+    const locked = await openOwnerModel(bundle, keys);
     try {
       const total = windows.reduce((sum, { length }) => sum + length, 0);
       const progress = context.progress('comparing');
@@ -45,7 +44,7 @@ export async function runVerifyLock(options: VerifyLockOptions, context: Context
         if (context.signal.aborted) throw new InterruptedError(null);
         if (performance.now() - started > 2000) progress.update({ tokens, totalTokens: total });
       };
-      const original = logProbabilitiesOf(plain.accelerator, vocabSize, null);
+      const original = logProbabilitiesOf(plain.accelerator);
       const { topK, tolerance } = options;
       const pair = { original, locked: locked.logProbabilities, vocabSize };
       const found = await compareLocked(pair, windows, { topK, tolerance, onTokens });
@@ -60,41 +59,6 @@ export async function runVerifyLock(options: VerifyLockOptions, context: Context
   } finally {
     await plain.close();
   }
-}
-
-/** The locked model as the owner can run it, with the vocabulary's lock undone on both sides. */
-async function openLocked(
-  bundle: Bundle,
-  lockSeed: Uint8Array,
-): Promise<{ readonly logProbabilities: LogProbabilities; close(): Promise<void> }> {
-  const { config, manifest } = bundle;
-  const [body, head] = bundle.segments as [Bundle['segments'][number], Bundle['segments'][number]];
-  const accelerator = await Accelerator.open([body.graph, head.graph], config);
-  const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, config.vocabSize);
-  return {
-    logProbabilities: logProbabilitiesOf(accelerator, config.vocabSize, vocabulary),
-    close: () => accelerator.close(),
-  };
-}
-
-/** `vocabulary`: token t is the accelerator's id vocabulary[t]; null: its ids are the tokens. */
-function logProbabilitiesOf(
-  accelerator: Accelerator,
-  vocabSize: number,
-  vocabulary: Int32Array | null,
-): LogProbabilities {
-  const tokenOf = new Int32Array(vocabSize);
-  for (let token = 0; token < vocabSize; token++) tokenOf[vocabulary?.[token] ?? token] = token;
-  return async (ids) => {
-    const own = vocabulary === null ? ids : ids.map((id) => vocabulary[id]!);
-    const hidden = await accelerator.hidden({ ids: own, batch: 1, tokens: own.length, lengths: [own.length] });
-    const all = await accelerator.topK(hidden, own.length, vocabSize, 1);
-    const out = new Float32Array(all.logprobs.length);
-    for (let row = 0, at = 0; row < own.length; row++)
-      for (const end = at + vocabSize; at < end; at++)
-        out[row * vocabSize + tokenOf[all.ids[at]!]!] = all.logprobs[at]!;
-    return out;
-  };
 }
 
 async function checkSameModel({ dir, config, manifest }: Bundle, plain: UnlockedModel, model: string): Promise<void> {

@@ -10,7 +10,7 @@ import { loadOwnerKeys } from '../../src/owner/owner-keys.js';
 import { signDetached } from '../../src/owner/sign.js';
 import { encodeManifest, parseManifest } from '../../src/trusted/wire/manifest.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
-import { cli, failure, json, lockStories, STORIES, start, until } from './command-line.js';
+import { cli, failure, json, STORIES, start, until } from './command-line.js';
 
 /** Adds `by` to one float of the bundle's body and signs the bundle again, as an owner whose lock went wrong would have. */
 async function spoil(bundle: string, keyFile: string, by: number): Promise<void> {
@@ -34,27 +34,41 @@ async function spoil(bundle: string, keyFile: string, by: number): Promise<void>
   await writeFile(join(bundle, 'manifest.jws'), await signDetached('manifest', encoded, keys));
 }
 
-test('a good lock passes, in both schemes, on bundled and on own text', async (t) => {
-  const folder = await temporaryFolder(t);
-  for (const scheme of ['rotation', 'permutation']) {
-    const [bundle, keys] = [join(folder, `${scheme}.lock`), join(folder, `${scheme}.keys`)];
-    await json('lock', '--model', STORIES, '--out', bundle, '--keys', keys, '--scheme', scheme);
-    const found = await json('verify-lock', bundle, '--model', STORIES, '--keys', keys);
-    assert.equal(found.tokens, 1024);
+/** stories260K, all of it on the accelerator. */
+async function lockOutside(folder: string, name: string): Promise<{ bundle: string; keys: string }> {
+  const [bundle, keys] = [join(folder, `${name}.lock`), join(folder, `${name}.keys`)];
+  await json('lock', '--model', STORIES, '--out', bundle, '--keys', keys, '--placement', 'accelerator');
+  return { bundle, keys };
+}
+
+for (const [scheme, placement] of [
+  ['rotation', 'accelerator'],
+  ['permutation', 'accelerator'],
+  ['rotation', 'shielded:embedding,1,head'],
+  ['permutation', 'shielded:0,3'],
+  ['rotation', 'enclave'],
+] as const) {
+  test(`a good lock passes, on bundled and on own text: ${scheme}, ${placement}`, async (t) => {
+    const folder = await temporaryFolder(t);
+    const [bundle, keys] = [join(folder, 'a.lock'), join(folder, 'a.keys')];
+    const how = ['--scheme', scheme, '--placement', placement, '--enclave_precision', 'float32', '--accept_recorder'];
+    await json('lock', '--model', STORIES, '--out', bundle, '--keys', keys, ...how);
+    const verify = ['verify-lock', bundle, '--model', STORIES, '--keys', keys];
+    const found = await json(...verify, '--max_tokens', '600');
+    assert.equal(found.tokens, 600);
     assert.ok(found.maxDelta > 0 && found.maxDelta < 1e-3, `${scheme}: ${found.maxDelta}`);
     assert.ok(found.kl < 1e-6 && found.agreement > 0.999 && found.equal);
     const text = join(folder, 'mine.txt');
     await writeFile(text, 'Once upon a time there was a lock, and nobody could tell.');
     const own = ['--text', text, '--max_tokens', '9'];
-    assert.equal((await json('verify-lock', bundle, '--model', STORIES, '--keys', keys, ...own)).tokens, 9);
-    const shown = await cli('verify-lock', bundle, '--model', STORIES, '--keys', keys, ...own);
-    assert.match(shown.out, /whole vocabulary[\s\S]*9 tokens compared/);
-  }
-});
+    assert.equal((await json(...verify, ...own)).tokens, 9);
+    assert.match((await cli(...verify, ...own)).out, /whole vocabulary[\s\S]*9 tokens compared/);
+  });
+}
 
 test('one weight that is off makes it fail with exit code 1, and more tolerance lets it pass', async (t) => {
   const folder = await temporaryFolder(t);
-  const { bundle, keys } = await lockStories(folder, 'teacher');
+  const { bundle, keys } = await lockOutside(folder, 'teacher');
   const verify = ['verify-lock', bundle, '--model', STORIES, '--keys', keys, '--max_tokens', '128'];
   await spoil(bundle, keys, 0);
   assert.ok((await json(...verify)).equal);
@@ -67,8 +81,8 @@ test('one weight that is off makes it fail with exit code 1, and more tolerance 
 
 test('foreign keys, another model, an altered file, no text: each is named', async (t) => {
   const folder = await temporaryFolder(t);
-  const a = await lockStories(folder, 'a');
-  const b = await lockStories(folder, 'b');
+  const a = await lockOutside(folder, 'a');
+  const b = await lockOutside(folder, 'b');
   const verify = async (...words: readonly string[]): Promise<string> => (await failure('verify-lock', ...words)).code;
   assert.equal(await verify(a.bundle, '--model', STORIES, '--keys', b.keys), 'bundle-signature');
   const mixed = join(folder, 'mixed.keys');
@@ -99,11 +113,11 @@ test('foreign keys, another model, an altered file, no text: each is named', asy
 
 test('lock: killed outright, the same command goes on and gives the same bundle; another scheme is refused by name', async (t) => {
   const folder = await temporaryFolder(t);
-  const { bundle, keys } = await lockStories(folder, 'unbroken');
+  const { bundle, keys } = await lockOutside(folder, 'unbroken');
   const [out, partial] = [join(folder, 'killed.lock'), join(folder, '.killed.lock.partial')];
   const lines = (): number =>
     existsSync(join(partial, '.journal')) ? readFileSync(join(partial, '.journal'), 'utf8').split('\n').length : 0;
-  const command = ['lock', '--model', STORIES, '--out', out, '--keys', keys];
+  const command = ['lock', '--model', STORIES, '--out', out, '--keys', keys, '--placement', 'accelerator'];
   const killed = async (): Promise<boolean> => {
     await rm(out, { recursive: true, force: true });
     const run = start(process.cwd(), ...command);
