@@ -87,7 +87,6 @@ export class ForwardLayers implements Layers {
         { shape },
         attributes,
       );
-      this.#products.markNormalised(normed);
       return { normed, residual: stream.residual };
     }
     // Outputs: normalised, mean (unused), inverse deviation (unused), sum.
@@ -98,7 +97,6 @@ export class ForwardLayers implements Layers {
       { epsilon },
       contrib,
     );
-    this.#products.markNormalised(outputs[0]!);
     return { normed: outputs[0]!, residual: outputs[3]! };
   }
 

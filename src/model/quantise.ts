@@ -1,5 +1,7 @@
-// Weights as int8: symmetric, one scale per output column. Zone: owner (writes them), edge (reference runs). DESIGN section 4.
-// The scale of a column is the one of least squared error among a few below max|w|/127: clipping a lone largest element is often better.
+// Weights as int8, symmetric, one scale per output column. Zone: owner (writes them) and edge (reference runs). DESIGN section 4.
+// What the feed-forward hands to `down` has outliers that no lock turns away: an orthogonal mix inside groups of neurons spreads them
+// (as in QuaRot, arXiv 2404.00456). The graph mixes the activations, the weight absorbs the inverse here.
+import type { SegmentWeight } from './weights.js';
 
 /** A weight [in, out] as int8 and the factor of each of its columns. */
 export interface Int8Weight {
@@ -9,22 +11,57 @@ export interface Int8Weight {
   readonly scales: Float32Array<ArrayBuffer>;
 }
 
-/** `weight` [inputs, outputs] row-major, finite. The error of an element that is not clipped is at most half its column's scale. */
-export function quantiseColumns(weight: Float32Array, inputs: number, outputs: number): Int8Weight {
-  const scales = columnScales(weight, inputs, outputs);
-  const inverse = scales.map((scale) => (scale === 0 ? 0 : 1 / scale));
-  const data = new Int8Array(weight.length);
-  for (let i = 0; i < inputs; i += 1) {
-    const row = i * outputs;
-    for (let j = 0; j < outputs; j += 1) {
-      const code = Math.round(weight[row + j]! * inverse[j]!);
-      data[row + j] = Math.max(-127, Math.min(127, code));
-    }
-  }
-  return { data, scales };
+/** Largest group of neurons that is mixed: 32 costs 5 % of a block's time, more gains nothing. */
+const largestMix = 32;
+
+/** Name of the scales [out] that belong to a weight stored as int8 [in, out]. */
+export function scalesName(weight: string): string {
+  return `${weight}.scale`;
 }
 
-function columnScales(weight: Float32Array, inputs: number, outputs: number): Float32Array<ArrayBuffer> {
+/** A weight of format int8 as the graphs read it. `data` [in, out] row-major, finite. */
+export function quantiseWeight(weight: SegmentWeight, data: Float32Array): Int8Weight {
+  const [inputs, outputs] = weight.shape as [number, number];
+  const size = neuronMix(weight);
+  return quantiseColumns(size === 1 ? data : mixRows(data, outputs, size), inputs, outputs);
+}
+
+/** How many neighbouring neurons the graph mixes before this weight; 1: none. */
+export function neuronMix(weight: SegmentWeight): number {
+  let size = 1;
+  while (weight.rows === 'neurons' && size < largestMix && weight.shape[0]! % (2 * size) === 0) size *= 2;
+  return size;
+}
+
+/** The Hadamard matrix [size, size] of a power of two, scaled to be orthogonal; it is its own inverse. */
+export function hadamard(size: number): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(size * size).fill(1 / Math.sqrt(size));
+  for (let i = 0; i < size; i += 1)
+    for (let j = 0; j < size; j += 1) for (let bits = i & j; bits !== 0; bits &= bits - 1) out[i * size + j]! *= -1;
+  return out;
+}
+
+/** Hᵀ·W within every `size` rows of W [rows, columns]: the fast transform, log₂ size passes. */
+function mixRows(data: Float32Array, columns: number, size: number): Float32Array {
+  const out = data.slice();
+  const rows = data.length / columns;
+  const factor = Math.SQRT1_2;
+  for (let half = 1; half < size; half *= 2) {
+    for (let row = 0; row < rows; row += 1) {
+      if ((row & half) !== 0) continue;
+      const [first, second] = [row * columns, (row + half) * columns];
+      for (let c = 0; c < columns; c += 1) {
+        const [a, b] = [out[first + c]!, out[second + c]!];
+        out[first + c] = (a + b) * factor;
+        out[second + c] = (a - b) * factor;
+      }
+    }
+  }
+  return out;
+}
+
+/** `weight` [inputs, outputs] row-major, finite. An element's error is at most half its column's scale, max|w|/127. */
+export function quantiseColumns(weight: Float32Array, inputs: number, outputs: number): Int8Weight {
   const scales = new Float32Array(outputs);
   for (let i = 0; i < inputs; i += 1) {
     const row = i * outputs;
@@ -34,5 +71,12 @@ function columnScales(weight: Float32Array, inputs: number, outputs: number): Fl
     }
   }
   for (let j = 0; j < outputs; j += 1) scales[j]! /= 127;
-  return scales;
+  const inverse = scales.map((scale) => (scale === 0 ? 0 : 1 / scale));
+  const data = new Int8Array(weight.length);
+  for (let i = 0; i < inputs; i += 1) {
+    const row = i * outputs;
+    for (let j = 0; j < outputs; j += 1)
+      data[row + j] = Math.max(-127, Math.min(127, Math.round(weight[row + j]! * inverse[j]!)));
+  }
+  return { data, scales };
 }

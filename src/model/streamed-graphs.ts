@@ -5,7 +5,8 @@ import { encodeModel } from '../graph/onnx.js';
 import type { DecoderConfig } from './config.js';
 import { decoderBlock } from './decoder.js';
 import { ForwardLayers } from './forward-layers.js';
-import { int8Product, type LinearFormat, NORMALISED_STEP, quantiseNormalised, scalesName } from './linear-lowering.js';
+import { int8Product, type LinearFormat, quantiseRows } from './linear-lowering.js';
+import { scalesName } from './quantise.js';
 import { headWeight, type SegmentWeight } from './weights.js';
 
 export interface StreamedGraph {
@@ -88,9 +89,10 @@ export function buildFinalNorm(config: DecoderConfig): StreamedGraph {
 }
 
 /**
- * The head over one tile of the vocabulary's columns. Inputs: hidden [rows, width] after the final norm, lm_head.weight [width, columns], for int8 its scales
- * [columns], inverse_temperature, k [1]. Outputs: top_logits and top_ids [rows, k], by falling logit, ids within the tile; log_sums [rows, 1].
- * `TopKRows` (head-tiles.ts) combines them. The listed weight is the whole head: cut its columns by `headTiles`.
+ * The head over one tile of the vocabulary's columns. Inputs: hidden [rows, width] after the final norm, lm_head.weight [width, columns],
+ * for int8 also the tile's scales [columns], inverse_temperature, k [1]. Outputs: top_logits and top_ids [rows, k], by falling logit, ids
+ * within the tile; log_sums [rows, 1]. `TopKRows` (trusted/enclave/top-k.ts) combines them. The listed weight is the whole head: cut its
+ * columns by `headTiles`.
  */
 export function buildHeadTile(config: DecoderConfig, format: LinearFormat): StreamedGraph {
   const graph = new WeightlessGraph();
@@ -101,15 +103,11 @@ export function buildHeadTile(config: DecoderConfig, format: LinearFormat): Stre
   const w = graph.weight(weight.name, [config.hiddenSize, 'columns'], format);
   const shape = ['rows', 'columns'];
   let logits: Value;
+  // Scaling what is narrow scales every logit at a fraction of the cost.
   if (format === 'int8') {
-    const step = graph.emitOne('Mul', [graph.scalar(NORMALISED_STEP), inverseTemperature], { shape: [] });
-    logits = int8Product(
-      graph,
-      quantiseNormalised(graph, normed).codes,
-      step,
-      w,
-      graph.weight(scalesName(weight.name), ['columns']),
-    );
+    const rows = quantiseRows(graph, normed);
+    const factors = graph.emitOne('Mul', [rows.factors, inverseTemperature], { shape: rows.factors.shape });
+    logits = int8Product(graph, { ...rows, factors }, w, graph.weight(scalesName(weight.name), ['columns']));
   } else {
     const scaled = graph.emitOne('Mul', [normed, inverseTemperature], { shape: normed.shape });
     logits = graph.emitOne('MatMul', [scaled, w], { shape });

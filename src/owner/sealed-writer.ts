@@ -5,8 +5,9 @@ import { open } from 'node:fs/promises';
 import { Graph } from '../graph/graph.js';
 import { encodeModel } from '../graph/onnx.js';
 import type { DecoderConfig } from '../model/config.js';
+import { equaliseNeurons } from '../model/equalise-neurons.js';
 import { headTiles } from '../model/head-tiles.js';
-import { quantiseColumns } from '../model/quantise.js';
+import { quantiseWeight } from '../model/quantise.js';
 import { rotaryFrequencies } from '../model/rope.js';
 import type { Span } from '../model/spans.js';
 import { buildBlock, buildFinalNorm, buildHeadTile, type StreamedGraph } from '../model/streamed-graphs.js';
@@ -89,11 +90,11 @@ class SealedDraft {
   ): SealedTensor[] {
     const [first, scales] = streamed.inputs;
     if (scales === undefined) return [this.tensor(first!.name, 'float32', shape, read)];
-    const [inputs, outputs] = shape as [number, number];
-    const quantised = once(async () => quantiseColumns(await read(), inputs, outputs), 2);
+    const weight = { ...streamed.weight, shape };
+    const quantised = once(async () => quantiseWeight(weight, await read()), 2);
     return [
       this.tensor(first!.name, 'int8', shape, async () => (await quantised()).data),
-      this.tensor(scales.name, 'float32', [outputs], async () => (await quantised()).scales),
+      this.tensor(scales.name, 'float32', [shape[1]!], async () => (await quantised()).scales),
     ];
   }
 }
@@ -124,8 +125,10 @@ function draftBlock(draft: SealedDraft, index: number, { config, precision, weig
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize, intermediateSize } = config;
   const block = buildBlock(config, index, precision);
   const graph = draft.graph(block.model);
+  const all = block.weights.map(({ weight }) => weight);
+  const balanced = precision === 'int8' ? equaliseNeurons(all, weightOf) : weightOf;
   const weights = block.weights.flatMap((streamed) =>
-    draft.weight(streamed, streamed.weight.shape, () => weightOf(streamed.weight)),
+    draft.weight(streamed, streamed.weight.shape, () => balanced(streamed.weight)),
   );
   // Norms, projections and the feed-forward's inside, float32; the runtime reuses some of it.
   const activationBytes = 4 * (6 * hiddenSize + 2 * (heads + 2 * kvHeads) * headDim + 4 * intermediateSize);

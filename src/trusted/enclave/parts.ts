@@ -120,7 +120,8 @@ export class EnclaveParts {
       for (let at = 0; at < rows; at += HEAD_ROWS) {
         const n = Math.min(HEAD_ROWS, rows - at);
         const part = { data: hidden.subarray(at * width, (at + n) * width), shape: [n, width] };
-        const found = await graph.run({ ...weights, hidden: part, inverse_temperature: inverse, k: count });
+        const feeds = { ...weights, hidden: part, inverse_temperature: inverse, k: count };
+        const found = await graph.run(feeds, ['top_logits', 'top_ids', 'log_sums']);
         const data = (name: string): PortTensor['data'] => found[name]!.data;
         const result = {
           logits: data('top_logits') as Float32Array,
@@ -193,8 +194,8 @@ export class EnclaveParts {
         past_key: key,
         past_value: value,
       };
-      const out = await graph.run(feeds);
-      data.set(out.next!.data as Float32Array);
+      const present = cache === null ? [] : ['present_key', 'present_value'];
+      const out = await graph.run(feeds, ['next', ...present], { next: { data, shape } });
       cache?.set(stage.block, [out.present_key!, out.present_value!]);
     }
   }
@@ -206,8 +207,9 @@ export class EnclaveParts {
     const weights = this.#feeds(segment, stage.weights);
     for (let at = 0; at < rows; at += MAX_GROUP_TOKENS) {
       const part = hidden.subarray(at * width, Math.min(rows, at + MAX_GROUP_TOKENS) * width);
-      const out = await graph.run({ ...weights, hidden: { data: part, shape: [part.length / width, width] } });
-      part.set(out.mapped!.data as Float32Array);
+      // Not into the same buffer: a product reads a row after it has written its start.
+      const input = { data: part, shape: [part.length / width, width] };
+      part.set((await graph.run({ ...weights, hidden: input }, ['mapped'])).mapped!.data as Float32Array);
     }
     return hidden;
   }

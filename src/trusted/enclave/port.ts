@@ -7,9 +7,13 @@ export interface PortTensor {
   readonly shape: readonly number[];
 }
 
+export type PortTensors = Readonly<Record<string, PortTensor>>;
+
 export interface LoadedGraph {
-  /** All outputs by name; inputs that the graph does not have are left out. */
-  run(feeds: Readonly<Record<string, PortTensor>>): Promise<Readonly<Record<string, PortTensor>>>;
+  /**
+   * The outputs named in `fetch`, into the buffers that `into` gives for some of them; inputs that the graph does not have are left out.
+   */
+  run(feeds: PortTensors, fetch: readonly string[], into?: PortTensors): Promise<PortTensors>;
 }
 
 export interface PlatformPort {

@@ -1,6 +1,6 @@
 // The enclave's own ONNX Runtime, for bundles that place parts inside: on the measured allow-list, loaded only when needed.
 // Zone: trusted. Its reports to the vendor are switched off before it loads (see graph/no-telemetry.ts).
-import type { LoadedGraph, PortTensor } from '../enclave/port.js';
+import type { LoadedGraph, PortTensor, PortTensors } from '../enclave/port.js';
 
 const TYPES = {
   Float32Array: 'float32',
@@ -22,13 +22,15 @@ export async function loadGraph(model: Uint8Array): Promise<LoadedGraph> {
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   });
   const wanted = new Set(session.inputNames);
-  async function run(feeds: Readonly<Record<string, PortTensor>>): Promise<Readonly<Record<string, PortTensor>>> {
+  const tensorOf = ({ data, shape }: PortTensor) => {
+    const type = TYPES[data.constructor.name as keyof typeof TYPES];
+    return new ort.Tensor(type as 'float32', data as Float32Array, shape as number[]);
+  };
+  async function run(feeds: PortTensors, fetch: readonly string[], into: PortTensors = {}): Promise<PortTensors> {
     const given = Object.entries(feeds).filter(([name]) => wanted.has(name));
-    const tensors = given.map(([name, { data, shape }]) => {
-      const type = TYPES[data.constructor.name as keyof typeof TYPES];
-      return [name, new ort.Tensor(type as 'float32', data as Float32Array, shape as number[])] as const;
-    });
-    const results = await session.run(Object.fromEntries(tensors));
+    const tensors = given.map(([name, tensor]) => [name, tensorOf(tensor)] as const);
+    const fetches = fetch.map((name) => [name, into[name] ? tensorOf(into[name]) : null] as const);
+    const results = await session.run(Object.fromEntries(tensors), Object.fromEntries(fetches));
     const outputs = Object.entries(results).map(([name, { data, dims }]) => [name, { data, shape: dims }] as const);
     return Object.fromEntries(outputs) as Record<string, PortTensor>;
   }
