@@ -77,7 +77,7 @@ export async function run({ log }: BenchOptions): Promise<readonly BenchResult[]
     const model = join(folder, 'model');
     const bytes = await writeLargeCheckpoint(model, llama3Shape, 4);
     const [out, keys] = [join(folder, 'm.lock'), join(folder, 'm.keys')];
-    const args = ['lock', '--model', model, '--out', out, '--keys', keys, '--json'];
+    const args = ['lock', '--model', model, '--out', out, '--keys', keys, '--placement', 'accelerator', '--json'];
     log(`locking ${(bytes / 1e9).toFixed(1)} GB …`);
     // Seven weights a block, one line each; the facts and the embedding come before them.
     const half = 2 + 7 * (llama3Shape.numHiddenLayers / 2);

@@ -35,6 +35,8 @@ const HINTS_BY_CODE: Readonly<Record<string, string | null>> = {
   'owner-key-changed': 'A key that changes without notice may mean that somebody else made this bundle.',
   'grant-unreadable':
     'A licence fits only the run of `distillock enclave` that wrote its evidence: start again from there.',
+  'lock-differs': 'Do not hand this bundle out: lock the model again, and report a difference that stays.',
+  'lock-keys': null,
   'not-unlocked': 'Run `distillock enclave` with --evidence and --licence first.',
   'enclave-fresh': null,
   'enclave-attested': null,

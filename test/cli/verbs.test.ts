@@ -14,16 +14,28 @@ import { grantHelp } from '../../src/cli/verbs/grant.js';
 import { inspectHelp } from '../../src/cli/verbs/inspect.js';
 import { lockHelp } from '../../src/cli/verbs/lock.js';
 import { VERBS } from '../../src/cli/verbs/table.js';
+import { verifyLockHelp } from '../../src/cli/verbs/verify-lock.js';
 import { CONFIG_KEYS, loadConfig } from '../../src/edge/config.js';
 import { captured } from './captured.js';
 
 const echo = <Options>(help: VerbHelp<Options>): AnyVerb => anyVerb({ ...help, run: async (options) => options });
 const ALL: readonly AnyVerb[] = [
   ...[echo(lockHelp), echo(grantHelp), echo(enclaveHelp), echo(distillHelp), echo(evalHelp)],
-  ...[echo(generateHelp), echo(inspectHelp), echo(destroyHelp), echo(demoHelp)],
+  ...[echo(generateHelp), echo(inspectHelp), echo(verifyLockHelp), echo(destroyHelp), echo(demoHelp)],
 ];
 const HELPS: readonly { readonly name: string; readonly summary: string }[] = [
-  ...[lockHelp, grantHelp, enclaveHelp, distillHelp, evalHelp, generateHelp, inspectHelp, destroyHelp, demoHelp],
+  ...[
+    lockHelp,
+    grantHelp,
+    enclaveHelp,
+    distillHelp,
+    evalHelp,
+    generateHelp,
+    inspectHelp,
+    verifyLockHelp,
+    destroyHelp,
+    demoHelp,
+  ],
 ];
 
 async function parse(line: string): Promise<{ code: number; result: Record<string, unknown>; err: string }> {
@@ -46,6 +58,18 @@ test('lock, grant, enclave, inspect', async () => {
     acceptRecorder: false,
     teeMemoryMb: 4096,
   });
+  const verify = await parse('verify-lock b --model m --keys k --max-tokens 64 --top_k 8');
+  assert.deepEqual(verify.result, {
+    bundle: 'b',
+    model: 'm',
+    keys: 'k',
+    text: null,
+    maxTokens: 64,
+    topK: 8,
+    tolerance: 1e-3,
+  });
+  for (const bad of ['', ' --keys k --tolerance -1', ' --keys k --tolerance x', ' --keys k --max_tokens 1'])
+    assert.equal((await parse(`verify-lock b --model m${bad}`)).code, 2, bad);
   const grant = 'grant --bundle b --keys k --evidence e --out o';
   const { result } = await parse(`${grant} --budget 1_000_000 --expires 2099-01-31`);
   assert.equal(result.budgetTokens, 1_000_000);

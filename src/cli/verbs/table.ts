@@ -18,6 +18,11 @@ export const VERBS: readonly VerbEntry[] = [
     load: async () => anyVerb((await import('./inspect.js')).inspect),
   },
   {
+    name: 'verify-lock',
+    summary: 'compare a locked model with its original, token by token (owner)',
+    load: async () => anyVerb((await import('./verify-lock.js')).verifyLock),
+  },
+  {
     name: 'enclave',
     summary: 'start the enclave of a bundle: evidence, licence, state (edge)',
     load: async () => anyVerb((await import('./enclave.js')).enclave),

@@ -22,6 +22,9 @@ export interface Layout {
   readonly tokens: number;
 }
 
+/** What parts need of the platform. */
+export type PartsPort = Pick<PlatformPort, 'memoryBytes' | 'readBundle' | 'loadGraph'>;
+
 type TopRows = ReturnType<TopKRows['finish']>;
 
 /** Keys and values of one block so far, each [1, kvHeads, past, headDim]. */
@@ -62,7 +65,7 @@ function rotaryTables(frequencies: readonly number[], positions: number): readon
 }
 
 export class EnclaveParts {
-  readonly #port: PlatformPort;
+  readonly #port: PartsPort;
   readonly #manifest: Manifest;
   readonly #bundleKey: Uint8Array;
   readonly #segments: Map<number, Segment> = new Map();
@@ -70,7 +73,7 @@ export class EnclaveParts {
   readonly #kept: Map<string, PortTensor> = new Map();
   #residentBytes: number | null = null;
 
-  constructor(port: PlatformPort, manifest: Manifest, bundleKey: Uint8Array) {
+  constructor(port: PartsPort, manifest: Manifest, bundleKey: Uint8Array) {
     this.#port = port;
     this.#manifest = manifest;
     this.#bundleKey = bundleKey.slice();
