@@ -77,10 +77,10 @@ export interface Owned {
 }
 
 /** stories260K locked as `<folder>/<name>.lock`, with an owner of its own. */
-export async function lockStories(folder: string, name: string): Promise<Owned> {
+export async function lockStories(folder: string, name: string, ...more: readonly string[]): Promise<Owned> {
   const bundle = join(folder, `${name}.lock`);
   const keys = join(folder, `${name}.keys`);
-  await json('lock', '--model', STORIES, '--out', bundle, '--keys', keys);
+  await json('lock', '--model', STORIES, '--out', bundle, '--keys', keys, ...more);
   return { bundle, keys, publicKey: `${keys}.pub`, state: ['--enclave_state_dir', join(folder, 'state')] };
 }
 

@@ -158,43 +158,47 @@ test('an expired licence stops everything, and says so', async (t) => {
   assert.equal(refused.code, 'enclave-expired');
 });
 
-test('a damaged bundle is refused by every verb, naming the file', async (t) => {
-  const folder = await temporaryFolder(t);
-  const { bundle, publicKey, state } = await lockStories(folder, 'a');
-  const weights = join(bundle, 'segments', '00.data');
-  const whole = await readFile(weights);
-  const verbs = [
-    ['inspect', bundle],
-    ['inspect', bundle, '--owner_key', publicKey],
-    ['enclave', '--bundle', bundle, '--owner_key', publicKey, ...state],
-    ['generate', '--model', bundle, '--owner_key', publicKey, ...state, '--prompt', 'Once'],
-    ['destroy', '--bundle', bundle, '--owner_key', publicKey, ...state, '--receipt', join(folder, 'r'), '--yes'],
-  ];
-  const refused = async (code: string, file: string): Promise<void> => {
-    for (const argv of verbs) {
-      const error = await failure(...argv);
-      assert.equal(error.code, code, argv.join(' '));
-      assert.ok(error.message.includes(file), error.message);
-    }
-  };
-  await truncate(weights, whole.length - 1);
-  await refused('bundle-file-size', weights);
-  const flipped = Buffer.from(whole);
-  flipped[5000]! ^= 1;
-  await writeFile(weights, flipped);
-  await refused('bundle-file-hash', weights);
-  await rename(weights, `${weights}.away`);
-  await refused('bundle-file-missing', weights);
-  await writeFile(weights, whole);
-  assert.equal((await json('inspect', bundle)).signature, 'unverified');
-  await rename(join(bundle, 'manifest.json'), join(bundle, 'manifest.away'));
-  assert.equal((await failure('inspect', bundle)).code, 'manifest-missing');
-  assert.equal(
-    (await failure('enclave', '--bundle', bundle, '--owner_key', publicKey, ...state)).code,
-    'manifest-missing',
-  );
-  assert.ok(!existsSync(join(folder, 'r')));
-});
+for (const [place, file] of [
+  ['accelerator', '00.data'],
+  ['enclave', '00.sealed'],
+] as const)
+  test(`a damaged bundle is refused by every verb, naming the file: ${file}`, async (t) => {
+    const folder = await temporaryFolder(t);
+    const { bundle, publicKey, state } = await lockStories(folder, 'a', '--placement', place);
+    const weights = join(bundle, 'segments', file);
+    const whole = await readFile(weights);
+    const verbs = [
+      ['inspect', bundle],
+      ['inspect', bundle, '--owner_key', publicKey],
+      ['enclave', '--bundle', bundle, '--owner_key', publicKey, ...state],
+      ['generate', '--model', bundle, '--owner_key', publicKey, ...state, '--prompt', 'Once'],
+      ['destroy', '--bundle', bundle, '--owner_key', publicKey, ...state, '--receipt', join(folder, 'r'), '--yes'],
+    ];
+    const refused = async (code: string, file: string): Promise<void> => {
+      for (const argv of verbs) {
+        const error = await failure(...argv);
+        assert.equal(error.code, code, argv.join(' '));
+        assert.ok(error.message.includes(file), error.message);
+      }
+    };
+    await truncate(weights, whole.length - 1);
+    await refused('bundle-file-size', weights);
+    const flipped = Buffer.from(whole);
+    flipped[5000]! ^= 1;
+    await writeFile(weights, flipped);
+    await refused('bundle-file-hash', weights);
+    await rename(weights, `${weights}.away`);
+    await refused('bundle-file-missing', weights);
+    await writeFile(weights, whole);
+    assert.equal((await json('inspect', bundle)).signature, 'unverified');
+    await rename(join(bundle, 'manifest.json'), join(bundle, 'manifest.away'));
+    assert.equal((await failure('inspect', bundle)).code, 'manifest-missing');
+    assert.equal(
+      (await failure('enclave', '--bundle', bundle, '--owner_key', publicKey, ...state)).code,
+      'manifest-missing',
+    );
+    assert.ok(!existsSync(join(folder, 'r')));
+  });
 
 test('verbs and settings that are misspelt: the nearest, and exit code 2', async (t) => {
   const folder = await temporaryFolder(t);

@@ -20,10 +20,11 @@ test('lock, inspect, enclave and grant, generate, distill, eval, destroy', async
   const seen = await json('inspect', bundle, '--owner_key', publicKey);
   assert.equal(seen.signature, 'verified');
   assert.equal(seen.parameters, 260_032);
-  assert.ok(seen.acceleratorBytes > 1_000_000 && seen.enclaveBytes < 1000);
+  assert.ok(seen.acceleratorBytes === 0 && seen.enclaveBytes > 1_000_000, 'auto keeps everything inside');
+  assert.deepEqual(seen.crossings, []);
   const shown = await cli('inspect', bundle);
   assert.match(shown.out, /signature +UNVERIFIED: give the owner's key/);
-  assert.match(shown.out, /segments\/00\.data +10\d\d KiB/);
+  assert.match(shown.out, /segments\/00\.sealed +\d+ KiB/);
 
   const { granted, status } = await license(owned, folder);
   assert.deepEqual([granted.fresh, granted.simulated], [false, true]);
