@@ -9,7 +9,7 @@ import { captureBatches } from '../../edge/teacher/capture.js';
 import { type Gate, openGate } from '../../edge/teacher/gate.js';
 import type { LockedTeacher } from '../../edge/teacher/locked-teacher.js';
 import { segmentsIn } from '../../edge/teacher/unlocked-model.js';
-import { openCheckpoint } from '../../model/checkpoint/open.js';
+import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import { readSegmentWeight, writeSegments } from '../../model/segment-weights.js';
 import { buildSegments } from '../../model/segments.js';
 
@@ -21,17 +21,15 @@ export const overheadRows: number = (pairs + 1) * batchesPerRun * batchExamples 
 
 /** Median over interleaved pairs of (locked teacher through the enclave) / (the same unlocked graph without one), in time. */
 export async function measureOverhead(
-  teacherFolder: string,
+  checkpoint: Checkpoint,
   folder: string,
   licensed: LockedTeacher,
   examples: readonly Example[],
   session: { readonly topK: number; readonly temperature: number },
 ): Promise<number> {
-  const checkpoint = await openCheckpoint(teacherFolder);
   await writeSegments(folder, buildSegments(checkpoint.config), (weight) =>
     readSegmentWeight(checkpoint.tensors, weight),
   );
-  await checkpoint.tensors.close();
   const plain = await Accelerator.open(segmentsIn(folder, 2), checkpoint.config);
   try {
     const gate = await licensed.gate(session);

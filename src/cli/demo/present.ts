@@ -5,7 +5,7 @@ import type { Comparison } from '../experiment/compare.js';
 import type { DemoReport } from '../report/demo-schema.js';
 import type { ReportCurves, ReportData } from '../report/report-data.js';
 import { renderPairs, renderTable } from '../table.js';
-import { formatDuration, formatNumber } from '../terminal.js';
+import { formatBytes, formatDuration, formatNumber } from '../terminal.js';
 
 const columns = [
   { title: 'held-out text' },
@@ -42,9 +42,29 @@ function pairsOf(report: DemoReport): [string, string][] {
   ];
 }
 
+const placementColumns = [
+  { title: 'placement' },
+  { title: 'time', numeric: true },
+  { title: 'readable', numeric: true },
+  { title: 'crosses a token', numeric: true },
+  { title: 'a recorder of a licensed session has' },
+];
+
+function placementRows({ placements }: DemoReport): string[][] {
+  return placements.map(({ placement, overheadRatio, readableBytes, crossingBytesPerToken, recorder }) => [
+    placement,
+    `${overheadRatio.toFixed(2)} ×`,
+    formatBytes(readableBytes),
+    `${formatNumber(crossingBytesPerToken)} B`,
+    recorder,
+  ]);
+}
+
 /** For the terminal. */
 export function demoTables(report: DemoReport, colour: boolean): string {
-  return `\n${renderTable(columns, rowsOf(report), colour)}\n${renderPairs(pairsOf(report), colour)}`;
+  const placements = renderTable(placementColumns, placementRows(report), colour);
+  const students = renderTable(columns, rowsOf(report), colour);
+  return `\n${students}\n${placements}\n${renderPairs(pairsOf(report), colour)}`;
 }
 
 /** For report.html. */
@@ -59,7 +79,7 @@ export function demoPage(
     title: 'distillock demo',
     simulated: true,
     summary: [
-      ['teacher', 'stories260K, locked with scheme permutation, everything on the accelerator'],
+      ['teacher', 'stories260K, locked with scheme rotation, placed by auto: everything in the enclave'],
       ['student', `${formatNumber(comparison.studentParameters)} weights, random at the start`],
       ...pairsOf(report),
     ],
@@ -71,14 +91,21 @@ export function demoPage(
         columns,
         rows: rowsOf(report),
       },
+      {
+        title: 'Where the parts lie, and what it costs',
+        caption:
+          'The same teacher locked three ways. Time over the unlocked graph in the same run; the simulated enclave runs at native speed, published TEE costs (4 to 8 % for a confidential VM, arXiv 2509.18886) come on top. At 260,032 weights the fixed costs of the enclave weigh more than at any real size.',
+        columns: placementColumns,
+        rows: placementRows(report),
+      },
     ],
     curves,
     config: { ...config },
     notes: [
-      `The enclave without a licence answered "${refusal}". The attacker then fed plain token ids to the locked model and took its answers for token ids.`,
+      `The attacker holds the accelerator placement of the same teacher and an enclave without a licence, which answered "${refusal}". The attacker then fed plain token ids to the locked model and took its answers for token ids. In the enclave placement there is nothing to feed.`,
       `Locked and unlocked teacher agree: KL between them on held-out text is ${teacherKl.toExponential(1)} nats (float16 release included).`,
       `Receipt: bundle ${receipt.bundleId.slice(0, 16)}…, ${receipt.licences.length} licence, signed by the ${receipt.platform} enclave's key.`,
-      'What this does not show: with embedding and head in the bundle the vocabulary permutation is a substitution cipher, and a recorder of a licensed session can fit a clone by least squares. See the table of adversaries in the README.',
+      'What this does not show: with embedding and head in the bundle (accelerator placement) the vocabulary permutation is a substitution cipher, and a recorder of a licensed session can fit a clone by least squares. See the table of adversaries in the README.',
       `A story by the licensed teacher: ${story.trim()} …`,
     ],
   };

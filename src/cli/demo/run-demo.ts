@@ -8,10 +8,13 @@ import { readMetrics } from '../../edge/metrics.js';
 import { type PreparedData, prepareData } from '../../edge/prepare.js';
 import type { LockedTeacher } from '../../edge/teacher/locked-teacher.js';
 import { openStudent } from '../../edge/train/student.js';
+import { measureGflops } from '../../graph/speed.js';
 import { toHfConfig } from '../../model/checkpoint/hf-config.js';
+import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import { openCheckpoint } from '../../model/checkpoint/open.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { writeFileAtomic } from '../../model/files.js';
+import { choosePlacement, type Placement, TEE_SPEED, TEE_SPEED_SOURCE } from '../../owner/placement.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
 import type { Receipt } from '../../trusted/wire/receipt.js';
 import { type Comparison, compareStudents, evaluateStudent, frequencyOnlyKl } from '../experiment/compare.js';
@@ -21,7 +24,8 @@ import { renderReport } from '../report/page.js';
 import { curvesOf } from '../report/report-data.js';
 import { formatNumber } from '../terminal.js';
 import type { Context } from '../verb.js';
-import { measureOverhead, overheadRows, peakRssMb } from './measures.js';
+import { peakRssMb } from './measures.js';
+import { measurePlacements } from './placements.js';
 import { demoPage, demoTables } from './present.js';
 import { tellStory } from './story.js';
 
@@ -37,6 +41,22 @@ export interface DemoOptions {
 /** A student of the teacher's width and vocabulary with one block less: enough to show what is learned, small enough to wait for. */
 function studentShape(teacher: DecoderConfig): DecoderConfig {
   return { ...teacher, numHiddenLayers: teacher.numHiddenLayers - 1, initializerRange: 0.02 };
+}
+
+/** What `distillock lock` decides when it is told nothing. */
+async function autoPlacement(config: DecoderConfig): Promise<Placement> {
+  const gflops = await measureGflops();
+  return choosePlacement({
+    config,
+    scheme: 'rotation',
+    teeGflops: TEE_SPEED * gflops,
+    acceleratorGflops: gflops,
+    speedSource: TEE_SPEED_SOURCE,
+    teeMemoryMb: 4096,
+    budgetTokens: null,
+    ancestor: null,
+    acceptRecorder: false,
+  });
 }
 
 function demoConfig({ out, seed }: DemoOptions, bundle: string): Config {
@@ -72,22 +92,27 @@ export async function runDemo(options: DemoOptions, context: Context): Promise<D
   const say = (line: string): void => context.note(line);
 
   say('1. The owner locks the teacher (stories260K, a real model of 260,032 weights).');
-  const locked = await lockHere(checkpoint, out, 'stories260k');
+  const { plan, precision, reasons } = await autoPlacement(checkpoint.config);
+  const locked = await lockHere(checkpoint, out, 'stories260k', { plan, precision });
   say(`   ${locked.bundleDir}: ${locked.bundleId.slice(0, 16)}…, ${locked.seconds.toFixed(2)} s`);
+  for (const reason of reasons) say(`   ${reason}`);
+  const exposed = await lockHere(checkpoint, join(out, 'exposed'), 'stories260k');
   await writeFileAtomic(
     join(out, 'student-shape', 'config.json'),
     JSON.stringify(toHfConfig(studentShape(checkpoint.config)), null, 2),
   );
-  await checkpoint.tensors.close();
 
   const config = demoConfig(options, locked.bundleDir);
   const data = await prepareData(config, locked.bundleDir);
-  say('2. The data owner starts two enclaves; the owner appraises the evidence of one and grants it a licence.');
+  say(
+    '2. The data owner starts the enclave; the owner appraises its evidence and grants a licence. A second one gets none.',
+  );
   const licensed = await startUnlicensed(locked, join(out, 'enclave'), (line) => say(`   ${line}`));
-  const refused = await startUnlicensed(locked, join(out, 'enclave-unlicensed'), () => {});
+  const refused = await startUnlicensed(exposed, join(out, 'enclave-unlicensed'), () => {});
   try {
-    return await withEnclaves({ options, config, data, locked, licensed, refused, started }, context);
+    return await withEnclaves({ options, config, data, checkpoint, locked, licensed, refused, started }, context);
   } finally {
+    await checkpoint.tensors.close();
     await licensed.close();
     await refused.close();
   }
@@ -110,6 +135,7 @@ interface Stage {
   readonly options: DemoOptions;
   readonly config: Config;
   readonly data: PreparedData;
+  readonly checkpoint: Checkpoint;
   readonly locked: LockedHere;
   readonly licensed: LockedTeacher;
   readonly refused: LockedTeacher;
@@ -120,7 +146,7 @@ async function withEnclaves(stage: Stage, context: Context): Promise<DemoReport>
   const { options, config, data, locked, licensed, refused } = stage;
   const say = (line: string): void => context.note(line);
   const now = Math.floor(Date.now() / 1000);
-  const budgetTokens = data.train.report.targets + data.evaluation!.report.targets + overheadRows + storyTokens;
+  const budgetTokens = data.train.report.targets + data.evaluation!.report.targets + storyTokens;
   const grant = await licenseHere(locked, licensed, {
     budgetTokens,
     topK: config.loss_top_k,
@@ -134,19 +160,22 @@ async function withEnclaves(stage: Stage, context: Context): Promise<DemoReport>
   const comparison = await compareArms(stage, context);
   const session = { topK: config.loss_top_k, temperature: config.kd_temperature };
   const story = await tellStory(licensed, data.tokenizer, session.topK, storyTokens);
-  say('5. What lock, enclave and release cost, measured against the unlocked graph.');
-  const overheadRatio = await measureOverhead(
-    teacherFolder,
-    join(options.out, 'unlocked'),
-    licensed,
-    data.train.examples,
+  say('5. What each placement costs, measured against the unlocked graph.');
+  let peak = peakRssMb([licensed.process, refused.process]);
+  const placements = await measurePlacements({
+    checkpoint: stage.checkpoint,
+    folder: join(options.out, 'placements'),
+    unlockedFolder: join(options.out, 'unlocked'),
+    examples: data.train.examples,
     session,
-  );
-  say(`   ${overheadRatio.toFixed(3)} × the time of the unlocked teacher`);
+    onEnclave: (enclave) => {
+      peak = Math.max(peak, peakRssMb([licensed.process, refused.process, enclave]));
+    },
+  });
+  const overheadRatio = placements[0]!.overheadRatio;
 
   const teacherItself = await evaluateStudent(config, await openStudent(teacherFolder, 0), comparison.evaluation);
   const status = await licensed.client.status();
-  const peak = peakRssMb([licensed.process, refused.process]);
   const egressBytesAfterUnlock = licensed.client.egressBytesAfterUnlock;
   const { receipt, jws } = await grant.destroy();
   await writeFileAtomic(join(options.out, 'receipt.jws'), jws);
@@ -162,6 +191,7 @@ async function withEnclaves(stage: Stage, context: Context): Promise<DemoReport>
     },
     frequencyOnly: { kl: frequencyOnlyKl(data.train, comparison.evaluation, licensed.bundle.config.vocabSize) },
     overheadRatio,
+    placements,
     budget: { granted: budgetTokens, charged: status.licence!.chargedTokens },
     egressBytesAfterUnlock,
     seconds: (performance.now() - stage.started) / 1000,

@@ -8,6 +8,19 @@ export interface DemoStudent {
   readonly agreement: number;
 }
 
+/** One placement of the same teacher. */
+export interface DemoPlacement {
+  readonly placement: string;
+  /** Over the same unlocked graph without an enclave. */
+  readonly overheadRatio: number;
+  /** Locked weights and graphs that anybody with the bundle can read. */
+  readonly readableBytes: number;
+  /** Between accelerator and enclave. */
+  readonly crossingBytesPerToken: number;
+  /** What a recorder of a licensed session holds afterwards, in words. */
+  readonly recorder: string;
+}
+
 export interface DemoReport {
   readonly teacher: { readonly nll: number };
   readonly student: {
@@ -19,6 +32,7 @@ export interface DemoReport {
   readonly frequencyOnly: { readonly kl: number };
   /** Locked teacher through the enclave over the same unlocked graph without it. */
   readonly overheadRatio: number;
+  readonly placements: readonly DemoPlacement[];
   readonly budget: { readonly granted: number; readonly charged: number };
   readonly egressBytesAfterUnlock: number;
   readonly seconds: number;
@@ -35,6 +49,15 @@ export const demoReportSchema: z.ZodType<DemoReport> = z.looseObject({
   student: z.looseObject({ start: z.looseObject({ kl: nats }), authorised: student, unauthorised: student }),
   frequencyOnly: z.looseObject({ kl: nats }),
   overheadRatio: z.number().positive(),
+  placements: z.array(
+    z.looseObject({
+      placement: z.string(),
+      overheadRatio: z.number().positive(),
+      readableBytes: tokens,
+      crossingBytesPerToken: tokens,
+      recorder: z.string(),
+    }),
+  ),
   budget: z.looseObject({ granted: tokens, charged: tokens }),
   egressBytesAfterUnlock: tokens,
   seconds: z.number().positive(),

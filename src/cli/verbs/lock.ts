@@ -189,11 +189,8 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
   }
 }
 
-/** Published cost of running inside a confidential VM (arXiv 2509.18886): 4 to 8 %. */
-const TEE_SPEED = 0.94;
-
 async function placeParts(options: LockVerbOptions, config: DecoderConfig): Promise<Placement> {
-  const { parsePlacement } = await import('../../owner/placement.js');
+  const { parsePlacement, TEE_SPEED, TEE_SPEED_SOURCE } = await import('../../owner/placement.js');
   const { measureGflops } = await import('../../graph/speed.js');
   const given = options.teeGflops !== undefined && options.acceleratorGflops !== undefined;
   const here = options.placement === 'auto' && !given ? await measureGflops() : 1;
@@ -202,7 +199,7 @@ async function placeParts(options: LockVerbOptions, config: DecoderConfig): Prom
     scheme: options.scheme,
     teeGflops: options.teeGflops ?? TEE_SPEED * here,
     acceleratorGflops: options.acceleratorGflops ?? here,
-    speedSource: given ? 'as given' : 'measured on this machine, less 6 % for a TEE as published',
+    speedSource: given ? 'as given' : TEE_SPEED_SOURCE,
     teeMemoryMb: options.teeMemoryMb,
     budgetTokens: options.budgetTokens ?? null,
     ancestor: options.ancestor ?? null,
