@@ -8,7 +8,7 @@ import type { AppraisedEvidence } from '../../src/attest/verified.js';
 import { EnclaveClient } from '../../src/edge/enclave/client.js';
 import { type EnclaveProcess, type LaunchOptions, launchEnclave } from '../../src/edge/enclave/launch.js';
 import { grantLicence, type LicenceTerms } from '../../src/owner/grant.js';
-import { lockModel } from '../../src/owner/lock-checkpoint.js';
+import { type LockOptions, lockModel } from '../../src/owner/lock-checkpoint.js';
 import type { OwnerKeys } from '../../src/owner/owner-keys.js';
 import type { EnclaveStatus } from '../../src/trusted/wire/status.js';
 import { temporaryFolder, tinyCheckpoint } from '../owner/tiny-model.js';
@@ -20,10 +20,13 @@ export interface TinyBundle {
   readonly keys: OwnerKeys;
 }
 
-export async function lockTiny(t: TestContext): Promise<TinyBundle> {
+export async function lockTiny(
+  t: TestContext,
+  options: Pick<LockOptions, 'plan' | 'precision'> = {},
+): Promise<TinyBundle> {
   const folder = await temporaryFolder(t);
   const bundleDir = join(folder, 'model.lock');
-  return { folder, bundleDir, ...(await lockModel({ checkpoint: tinyCheckpoint(), outDir: bundleDir })) };
+  return { folder, bundleDir, ...(await lockModel({ checkpoint: tinyCheckpoint(), outDir: bundleDir, ...options })) };
 }
 
 export async function start(

@@ -35,6 +35,7 @@ export class Passes {
 
   /** Token ids into an enclave-held first segment. Refuses `token-out-of-range`, `cache-length`, `memory-exceeded`. */
   async embed(request: EmbedRequest, session: Session): Promise<HiddenReply> {
+    if (this.#manifest.segments[0]!.place !== 'enclave') refuse('part-not-held');
     const { vocabSize } = this.#manifest.model;
     request.tokenIds.forEach((id, i) => {
       if (id < 0 || id >= vocabSize) refuse('token-out-of-range', i);
