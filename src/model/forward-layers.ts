@@ -2,13 +2,24 @@
 // a key/value cache per block. Zone: edge and owner. DESIGN sections 5 and 9.
 import type { Graph, Value } from '../graph/graph.js';
 import { split } from '../graph/ops/shape.js';
-import type { DecoderConfig } from './config.js';
-import { blockName, type Layers, type Stream } from './decoder.js';
+import { UnsupportedError } from '../trusted/wire/errors.js';
+import { type DecoderConfig, usesLocalRope, windowOf } from './config.js';
+import { blockName, type Layers, normNames, type Stream } from './decoder.js';
+import { type RopeKind, ropeInputs, ropeKinds } from './rope.js';
 import type { SegmentWeight, Space } from './segments.js';
 
 const contrib = 'com.microsoft';
-// GroupQueryAttention rotates only heads whose width is a multiple of this (runtime 1.30).
+// GroupQueryAttention computes only heads whose width is a multiple of the one, and rotates only of the other (runtime 1.30).
+const fusedHeadMultiple = 8;
 const fusedRotaryMultiple = 16;
+
+export interface ForwardOptions {
+  /**
+   * The norm of a sublayer's output is followed by a matrix in place of its gain, so that the output may live in a basis of its own
+   * (`attention-out`, `feed-forward-out`). Only for families with such norms.
+   */
+  readonly denseOutputGains?: boolean;
+}
 
 /** A linear layer: its matrix [in, out], the checkpoint modules its columns come from, and the norm before it. */
 interface Linear {
@@ -27,26 +38,43 @@ export class ForwardLayers implements Layers {
   readonly #ids: Value;
   readonly #lengths: Value;
   readonly #total: Value;
-  readonly #cos: Value;
-  readonly #sin: Value;
-  /** Set when the fused attention operator cannot rotate heads of this width itself. */
+  readonly #tables: ReadonlyMap<RopeKind, { readonly cos: Value; readonly sin: Value }>;
+  /** Whether the fused attention operator rotates heads of this width itself. */
+  readonly #fusedRotary: boolean;
+  /** Set where rotation or learned positions need it. */
   readonly #positions: Value | null;
+  readonly #denseOutputGains: boolean;
+  #unitGain: Value | null = null;
 
-  /** Declares the body's inputs: ids [batch, tokens], cache lengths and rotary tables, sometimes position ids. */
-  constructor(graph: Graph, config: DecoderConfig) {
+  /**
+   * Declares the body's inputs: ids [batch, tokens], cache lengths and rotary tables, sometimes position ids.
+   * Throws UnsupportedError for a head width that the runtime's attention does not compute.
+   */
+  constructor(graph: Graph, config: DecoderConfig, { denseOutputGains = false }: ForwardOptions = {}) {
+    const { headDim } = config;
+    if (headDim % fusedHeadMultiple !== 0) {
+      throw new UnsupportedError(
+        'head-width',
+        `head_dim is ${headDim}: the runtime's attention needs a multiple of ${fusedHeadMultiple}; use a model with such heads.`,
+        { key: 'head_dim' },
+      );
+    }
     this.#graph = graph;
     this.#config = config;
+    this.#denseOutputGains = denseOutputGains && config.norms !== 'pre';
     this.#ids = graph.input('input_ids', 'int32', ['batch', 'tokens']);
     this.#lengths = graph.input('seqlens_k', 'int32', ['batch']);
     this.#total = graph.input('total_sequence_length', 'int32', []);
-    this.#cos = graph.input('rope_cos', 'float32', ['positions', config.headDim / 2]);
-    this.#sin = graph.input('rope_sin', 'float32', ['positions', config.headDim / 2]);
-    this.#positions =
-      config.headDim % fusedRotaryMultiple === 0 ? null : graph.input('position_ids', 'int64', ['batch', 'tokens']);
+    const table = (name: string): Value => graph.input(name, 'float32', ['positions', headDim / 2]);
+    this.#tables = new Map(
+      ropeKinds(config).map((kind) => [kind, { cos: table(ropeInputs[kind].cos), sin: table(ropeInputs[kind].sin) }]),
+    );
+    this.#fusedRotary = config.positions === 'rope' && headDim % fusedRotaryMultiple === 0;
+    this.#positions = this.#fusedRotary ? null : graph.input('position_ids', 'int64', ['batch', 'tokens']);
   }
 
   embed(name: string): Value {
-    const { vocabSize, hiddenSize } = this.#config;
+    const { vocabSize, hiddenSize, maxPositionEmbeddings, positions } = this.#config;
     const table = this.#weight({
       name: `${name}.weight`,
       kind: 'table',
@@ -56,7 +84,20 @@ export class ForwardLayers implements Layers {
       parts: [{ tensor: `${name}.weight`, columns: 'residual' }],
       gain: null,
     });
-    return this.#graph.emitOne('Gather', [table, this.#ids], { shape: ['batch', 'tokens', hiddenSize] }, { axis: 0 });
+    const shape = ['batch', 'tokens', hiddenSize];
+    const tokens = this.#graph.emitOne('Gather', [table, this.#ids], { shape }, { axis: 0 });
+    if (positions === 'rope') return tokens;
+    const places = this.#weight({
+      name: 'model.embed_positions.weight',
+      kind: 'table',
+      shape: [maxPositionEmbeddings, hiddenSize],
+      block: null,
+      rows: 'position',
+      parts: [{ tensor: 'model.embed_positions.weight', columns: 'residual' }],
+      gain: null,
+    });
+    const place = this.#graph.emitOne('Gather', [places, this.#positions], { shape }, { axis: 0 });
+    return this.#graph.emitOne('Add', [tokens, place], { shape });
   }
 
   norm(stream: Stream, name: string): { normed: Value; residual: Value } {
@@ -67,14 +108,7 @@ export class ForwardLayers implements Layers {
     const shape = ['batch', 'tokens', hiddenSize];
     const epsilon = { float: rmsNormEps };
     if (stream.pending === null) {
-      const attributes = { axis: -1, epsilon, stash_type: 1 };
-      const normed = this.#graph.emitOne(
-        'SimplifiedLayerNormalization',
-        [stream.residual, gain],
-        { shape },
-        attributes,
-      );
-      return { normed, residual: stream.residual };
+      return { normed: this.#rmsNorm(stream.residual, gain), residual: stream.residual };
     }
     // Outputs: normalised, mean (unused), inverse deviation (unused), sum.
     const outputs = this.#graph.emit(
@@ -87,34 +121,64 @@ export class ForwardLayers implements Layers {
     return { normed: outputs[0]!, residual: outputs[3]! };
   }
 
+  sum({ residual, pending }: Stream): { normed: Value; residual: Value } {
+    const sum =
+      pending === null ? residual : this.#graph.emitOne('Add', [residual, pending], { shape: residual.shape });
+    return { normed: sum, residual: sum };
+  }
+
+  outputNorm(x: Value, name: string, index: number): Value {
+    const { hiddenSize } = this.#config;
+    const tensor = `${name}.weight`;
+    const parts = [{ tensor, columns: 'residual' }] as const;
+    if (!this.#denseOutputGains) return this.#rmsNorm(x, this.#vector(tensor, hiddenSize, 'gain', index, parts));
+    this.#unitGain ??= this.#graph.constant(new Float32Array(hiddenSize).fill(1), [hiddenSize]);
+    const rows =
+      normNames(this.#config.norms, index, 'attention').after === name ? 'attention-out' : 'feed-forward-out';
+    const shape = [hiddenSize, hiddenSize];
+    const matrix = this.#weight({ name: tensor, kind: 'diagonal', shape, block: index, rows, parts, gain: null });
+    return this.#graph.emitOne('MatMul', [this.#rmsNorm(x, this.#unitGain), matrix], { shape: x.shape });
+  }
+
+  #rmsNorm(x: Value, gain: Value): Value {
+    const attributes = { axis: -1, epsilon: { float: this.#config.rmsNormEps }, stash_type: 1 };
+    return this.#graph.emitOne('SimplifiedLayerNormalization', [x, gain], { shape: x.shape }, attributes);
+  }
+
   attention(x: Value, index: number): Value {
-    const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize } = this.#config;
+    const config = this.#config;
+    const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize } = config;
     const name = (part: string): string => blockName(index, `self_attn.${part}`);
     const qkv = this.#linear(x, name('qkv_proj'), {
       shape: [hiddenSize, (heads + 2 * kvHeads) * headDim],
       block: index,
       rows: 'residual',
       columns: { [name('q_proj')]: 'query', [name('k_proj')]: 'key', [name('v_proj')]: 'value' },
-      gain: blockName(index, 'input_layernorm.weight'),
-      bias: this.#config.qkvBias,
+      gain: this.#gainBefore(index, 'attention'),
+      bias: config.qkvBias,
     });
     const cacheShape = ['batch', kvHeads, 'past', headDim];
     const pastKey = this.#graph.input(`past_key_${index}`, 'float32', cacheShape);
     const pastValue = this.#graph.input(`past_value_${index}`, 'float32', cacheShape);
     const present = ['batch', kvHeads, 'total', headDim];
-    const window = this.#config.slidingWindow;
-    const cache = [pastKey, pastValue, this.#lengths, this.#total];
+    const window = windowOf(config, index);
+    const table = this.#tables.get(usesLocalRope(config, index) ? 'local' : 'global');
+    const separate = config.qkNorm !== null || !this.#fusedRotary;
     const [mixed, key, value] = this.#graph.emit(
       'GroupQueryAttention',
-      this.#positions === null
-        ? [qkv, null, null, ...cache, this.#cos, this.#sin]
-        : [...this.#rotated(qkv, this.#positions), ...cache],
+      [
+        ...(separate ? this.#heads(qkv, index) : [qkv, null, null]),
+        ...[pastKey, pastValue, this.#lengths, this.#total],
+        ...(this.#fusedRotary ? [table!.cos, table!.sin] : []),
+      ],
       [{ shape: ['batch', 'tokens', heads * headDim] }, { shape: present }, { shape: present }],
       {
         num_heads: heads,
         kv_num_heads: kvHeads,
-        do_rotary: this.#positions === null ? 1 : 0,
+        do_rotary: this.#fusedRotary ? 1 : 0,
         ...(window === null ? {} : { local_window_size: window }),
+        ...(config.attentionScale === null ? {} : { scale: { float: config.attentionScale } }),
+        ...(config.attentionSoftCap === null ? {} : { softcap: { float: config.attentionSoftCap } }),
       },
       contrib,
     ) as [Value, Value, Value];
@@ -124,15 +188,15 @@ export class ForwardLayers implements Layers {
       shape: [heads * headDim, hiddenSize],
       block: index,
       rows: 'heads',
-      columns: { [name('o_proj')]: 'residual' },
+      columns: { [name('o_proj')]: this.#denseOutputGains ? 'attention-out' : 'residual' },
       gain: null,
-      bias: this.#config.outputBias,
+      bias: config.outputBias,
     });
   }
 
-  // q, k and v with q and k rotated, for head widths the fused operator does not rotate.
-  #rotated(qkv: Value, positions: Value): Value[] {
-    const { numAttentionHeads, numKeyValueHeads, headDim } = this.#config;
+  // q, k and v apart: normalised where the family does, and rotated where the fused operator does not.
+  #heads(qkv: Value, index: number): Value[] {
+    const { numAttentionHeads, numKeyValueHeads, headDim, positions } = this.#config;
     const counts = [numAttentionHeads, numKeyValueHeads, numKeyValueHeads];
     const pieces = split(
       this.#graph,
@@ -140,34 +204,66 @@ export class ForwardLayers implements Layers {
       counts.map((count) => count * headDim),
       2,
     );
+    const table = this.#tables.get(usesLocalRope(this.#config, index) ? 'local' : 'global');
     return pieces.map((piece, i) => {
       if (i === 2) return piece;
-      const inputs = [piece, positions, this.#cos, this.#sin];
+      const normed = this.#headNorm(piece, index, i === 0 ? 'query' : 'key', counts[i]!);
+      if (this.#fusedRotary || positions === 'learned') return normed;
+      const inputs = [normed, this.#positions, table!.cos, table!.sin];
       return this.#graph.emitOne('RotaryEmbedding', inputs, { shape: piece.shape }, { num_heads: counts[i]! }, contrib);
     });
   }
 
-  gatedMlp(x: Value, index: number): Value {
-    const { hiddenSize, intermediateSize, mlpBias: bias } = this.#config;
-    const gain = blockName(index, 'post_attention_layernorm.weight');
+  // RMSNorm of queries or keys [batch, tokens, heads·headDim]: of each head, or over all of them.
+  #headNorm(x: Value, index: number, space: 'query' | 'key', heads: number): Value {
+    const { qkNorm, headDim } = this.#config;
+    if (qkNorm === null) return x;
+    const tensor = blockName(index, `self_attn.${space === 'query' ? 'q' : 'k'}_norm.weight`);
+    const perHead = qkNorm === 'head';
+    const columns = perHead ? 'head' : space;
+    const gain = this.#vector(tensor, perHead ? headDim : heads * headDim, 'gain', index, [{ tensor, columns }]);
+    if (!perHead) return this.#rmsNorm(x, gain);
+    const view = (value: Value, sizes: number[], shape: Value['shape']): Value =>
+      this.#graph.emitOne('Reshape', [value, this.#graph.int64s(sizes)], { shape });
+    const split = view(x, [0, 0, heads, headDim], ['batch', 'tokens', heads, headDim]);
+    return view(this.#rmsNorm(split, gain), [0, 0, heads * headDim], x.shape);
+  }
+
+  feedForward(x: Value, index: number): Value {
+    const { hiddenSize, intermediateSize, gatedMlp, mlpBias: bias } = this.#config;
+    const gain = this.#gainBefore(index, 'feedForward');
     const read = (part: 'gate' | 'up'): Value => {
       const name = blockName(index, `mlp.${part}_proj`);
       const shape = [hiddenSize, intermediateSize] as const;
       return this.#linear(x, name, { shape, block: index, rows: 'residual', columns: { [name]: part }, gain, bias });
     };
-    const gate = read('gate');
-    const up = read('up');
-    const activated = this.#graph.emitOne('QuickGelu', [gate], { shape: gate.shape }, { alpha: { float: 1 } }, contrib);
-    const product = this.#graph.emitOne('Mul', [activated, up], { shape: gate.shape });
+    const inside = gatedMlp ? this.#product(this.#activation(read('gate')), read('up')) : this.#activation(read('up'));
     const down = blockName(index, 'mlp.down_proj');
-    return this.#linear(product, down, {
+    return this.#linear(inside, down, {
       shape: [intermediateSize, hiddenSize],
       block: index,
       rows: 'neurons',
-      columns: { [down]: 'residual' },
+      columns: { [down]: this.#denseOutputGains ? 'feed-forward-out' : 'residual' },
       gain: null,
       bias,
     });
+  }
+
+  #activation(x: Value): Value {
+    const output = { shape: x.shape };
+    return this.#config.activation === 'silu'
+      ? this.#graph.emitOne('QuickGelu', [x], output, { alpha: { float: 1 } }, contrib)
+      : this.#graph.emitOne('FastGelu', [x], output, {}, contrib);
+  }
+
+  #product(a: Value, b: Value): Value {
+    return this.#graph.emitOne('Mul', [a, b], { shape: a.shape });
+  }
+
+  // The gain that may be folded into the matrices of a sublayer that reads the normalised residual.
+  #gainBefore(index: number, sublayer: 'attention' | 'feedForward'): string | null {
+    const { before } = normNames(this.#config.norms, index, sublayer);
+    return before === null ? null : `${before}.weight`;
   }
 
   #linear(x: Value, name: string, linear: Linear): Value {

@@ -1,15 +1,16 @@
 // A teacher as the segments of a bundle: the graph of each and the weights that fill it.
 // Zone: owner (writes them) and edge (runs them). DESIGN sections 4 and 5.
-import { Graph } from '../graph/graph.js';
+import { Graph, type Value } from '../graph/graph.js';
 import { encodeModel, type Placement } from '../graph/onnx.js';
 import type { DecoderConfig } from './config.js';
 import { decoderBody } from './decoder.js';
-import { ForwardLayers } from './forward-layers.js';
+import { ForwardLayers, type ForwardOptions } from './forward-layers.js';
 
 /**
  * The space that one axis of a weight lives in. A lock gives each space a change of basis: whoever writes into the space is multiplied
  * by it, whoever reads from it by its inverse. `query` … `neurons` exist once per block; `heads` is what attention hands to its output
- * projection, `neurons` what the feed-forward's inside hands to `down`; `position` and `head` (one head's width) stay as they are.
+ * projection, `neurons` what the feed-forward's inside hands to `down`; `attention-out` and `feed-forward-out` are what a sublayer hands
+ * to the norm of its output, where that norm is followed by a matrix; `position` and `head` (one head's width) stay as they are.
  */
 export type Space =
   | 'vocabulary'
@@ -21,6 +22,8 @@ export type Space =
   | 'gate'
   | 'up'
   | 'neurons'
+  | 'attention-out'
+  | 'feed-forward-out'
   | 'position'
   | 'head';
 
@@ -28,9 +31,9 @@ export interface SegmentWeight {
   readonly name: string;
   /**
    * `matrix` [in, out], read from checkpoint tensors stored [out, in]; `table` [rows, width], stored as it is; `bias` and `gain` [n].
-   * A gain multiplies its space element by element.
+   * A gain multiplies its space element by element; `diagonal` [n, n] is the matrix with a gain's tensor on its diagonal.
    */
-  readonly kind: 'matrix' | 'table' | 'bias' | 'gain';
+  readonly kind: 'matrix' | 'table' | 'bias' | 'gain' | 'diagonal';
   readonly shape: readonly number[];
   /** Which block's spaces are meant; null outside blocks. */
   readonly block: number | null;
@@ -55,9 +58,9 @@ export interface SegmentGraph {
 }
 
 /** Embedding to final norm: input_ids [batch, tokens] and a cache → hidden [batch, tokens, width] and the longer cache. */
-function bodySegment(config: DecoderConfig): SegmentGraph {
+function bodySegment(config: DecoderConfig, options: ForwardOptions): SegmentGraph {
   const graph = new Graph();
-  const layers = new ForwardLayers(graph, config);
+  const layers = new ForwardLayers(graph, config, options);
   graph.output('hidden', decoderBody(layers, config));
   return {
     index: 0,
@@ -84,10 +87,30 @@ function headSegment(config: DecoderConfig): SegmentGraph {
     parts: [{ tensor: source, columns: 'vocabulary' }],
     gain: 'model.norm.weight',
   };
-  // Scaling the hidden state by 1/T scales every logit at a fraction of the cost.
-  const scaled = graph.emitOne('Mul', [hidden, inverseTemperature], { shape: ['rows', hiddenSize] });
+  const weights: SegmentWeight[] = [weight];
   const shape = ['rows', vocabSize];
-  const logits = graph.emitOne('MatMul', [scaled, graph.weight(weight.name, weight.shape as number[])], { shape });
+  const matrix = graph.weight(weight.name, weight.shape as number[]);
+  let logits: Value;
+  if (!config.headBias && config.finalSoftCap === null) {
+    // Scaling the hidden state by 1/T scales every logit at a fraction of the cost.
+    const scaled = graph.emitOne('Mul', [hidden, inverseTemperature], { shape: ['rows', hiddenSize] });
+    logits = graph.emitOne('MatMul', [scaled, matrix], { shape });
+  } else {
+    logits = graph.emitOne('MatMul', [hidden, matrix], { shape });
+    if (config.headBias) {
+      const name = 'lm_head.bias';
+      const parts = [{ tensor: name, columns: 'vocabulary' }] as const;
+      weights.push({ name, kind: 'bias', shape: [vocabSize], block: null, rows: null, parts, gain: null });
+      logits = graph.emitOne('Add', [logits, graph.weight(name, [vocabSize])], { shape });
+    }
+    const times = (x: Value, factor: Value): Value => graph.emitOne('Mul', [x, factor], { shape });
+    const cap = config.finalSoftCap;
+    if (cap !== null) {
+      const bent = graph.emitOne('Tanh', [times(logits, graph.scalar(1 / cap))], { shape });
+      logits = times(bent, graph.scalar(cap));
+    }
+    logits = times(logits, inverseTemperature);
+  }
   const logprobs = graph.emitOne('LogSoftmax', [logits], { shape }, { axis: -1 });
   const top = graph.emit('TopK', [logprobs, k], [{ shape: ['rows', 'k'] }, { shape: ['rows', 'k'], dtype: 'int64' }], {
     axis: -1,
@@ -100,12 +123,12 @@ function headSegment(config: DecoderConfig): SegmentGraph {
   return {
     index: 1,
     name: 'head',
-    weights: [weight],
+    weights,
     encode: (dataFile, placement) => encodeModel(graph, dataFile, placement),
   };
 }
 
 /** The graphs of a teacher whose parts all lie on the accelerator: the body, then the head. */
-export function buildSegments(config: DecoderConfig): SegmentGraph[] {
-  return [bodySegment(config), headSegment(config)];
+export function buildSegments(config: DecoderConfig, options: ForwardOptions = {}): SegmentGraph[] {
+  return [bodySegment(config, options), headSegment(config)];
 }

@@ -14,6 +14,7 @@ import { MalformedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
 import { FORMAT_VERSION, type Manifest, type Plan, type Scheme, SEALED_PART } from '../trusted/wire/manifest.js';
 import { writeBundle } from './bundle-writer.js';
+import { finiteTensors } from './finite-tensors.js';
 import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
 import { createScheme } from './scheme/lock-scheme.js';
 import { lockWeight } from './scheme/lock-weight.js';
@@ -64,13 +65,14 @@ function acceleratorPlan(config: DecoderConfig): Plan {
 export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   const { checkpoint, outDir, scheme = 'rotation', onProgress } = options;
   const keys = options.keys ?? createOwnerKeys(options.seed === undefined ? {} : { lockSeed: options.seed });
-  const { config, tensors } = checkpoint;
+  const { config } = checkpoint;
+  const tensors = finiteTensors(checkpoint.tensors);
   const tokenizer = checkpoint.tokenizer as Readonly<Record<string, Uint8Array>>;
   const tokenizerJson = tokenizer['tokenizer.json'];
   if (tokenizerJson === undefined)
     throw new MalformedError('tokenizer-missing', 'the checkpoint has no tokenizer.json');
   const lock = createScheme(scheme, keys.lockSeed, config);
-  const segments = buildSegments(config);
+  const segments = buildSegments(config, { denseOutputGains: lock.foldsGains });
   const weights = segments.flatMap((segment) => segment.weights);
   const bytesTotal = 4 * weights.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
   let done = 0;

@@ -7,9 +7,11 @@ import { Graph } from '../../src/graph/graph.js';
 import { encodeModel } from '../../src/graph/onnx.js';
 import { matmul } from '../../src/graph/ops/matmul.js';
 import { type Feeds, Session } from '../../src/graph/runtime.js';
+import { checkTensors } from '../../src/model/checkpoint/expected-tensors.js';
 import { readConfig } from '../../src/model/checkpoint/hf-directory.js';
 import { openSafetensors } from '../../src/model/checkpoint/safetensors.js';
 import { decoderBody } from '../../src/model/decoder.js';
+import { families, familyOf } from '../../src/model/families/index.js';
 import { readSegmentWeight, writeSegments } from '../../src/model/segment-weights.js';
 import { buildSegments } from '../../src/model/segments.js';
 import { TrainingLayers } from '../../src/model/training-layers.js';
@@ -18,7 +20,7 @@ import { lockWeight } from '../../src/owner/scheme/lock-weight.js';
 import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
 import { SCHEMES } from '../../src/trusted/wire/manifest.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
-import { readJson } from './fixtures.js';
+import { failsWith, readJson } from './fixtures.js';
 
 interface Reference {
   readonly ids: number[][];
@@ -38,7 +40,10 @@ async function open(family: string) {
   const folder = join('test', 'fixtures', 'families', family);
   const reference = await readJson<Reference>(join(folder, 'reference.json'));
   const config = await readConfig(join(folder, 'config.json'));
-  return { reference, config, tensors: await openSafetensors(join(folder, 'model.safetensors')) };
+  const stored = await openSafetensors(join(folder, 'model.safetensors'));
+  const tensors = familyOf(config.modelType, folder).importTensors?.(stored, config) ?? stored;
+  checkTensors(tensors, config, folder);
+  return { reference, config, tensors };
 }
 
 function assertLogprobs(actual: (token: number) => number, logits: readonly number[], what: string): void {
@@ -48,7 +53,7 @@ function assertLogprobs(actual: (token: number) => number, logits: readonly numb
   });
 }
 
-for (const family of ['llama', 'mistral', 'qwen2']) {
+for (const { modelType: family, student } of families) {
   test(`${family}: forward-only graph, in one pass and with a cache`, async (t) => {
     const { reference, config, tensors } = await open(family);
     const folder = await temporaryFolder(t);
@@ -86,7 +91,8 @@ for (const family of ['llama', 'mistral', 'qwen2']) {
       const folder = await temporaryFolder(t);
       const seed = new Uint8Array(32).fill(9);
       const lock = createScheme(scheme, seed, config);
-      await writeSegments(folder, buildSegments(config), (weight) => lockWeight(lock, tensors, weight, 0));
+      const segments = buildSegments(config, { denseOutputGains: lock.foldsGains });
+      await writeSegments(folder, segments, (weight) => lockWeight(lock, tensors, weight, 0));
       await tensors.close();
       const vocabulary = vocabularyPermutation(seed, scheme, config.vocabSize);
       const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
@@ -99,9 +105,15 @@ for (const family of ['llama', 'mistral', 'qwen2']) {
     });
   }
 
-  test(`${family}: training graph`, async () => {
+  test(`${family}: ${student ? 'training graph' : 'no student'}`, async () => {
     const { reference, config, tensors } = await open(family);
     const graph = new Graph();
+    if (!student) {
+      await tensors.close();
+      const build = (): unknown => new TrainingLayers(graph, config, { batch: rows, tokens: columns }, () => false);
+      assert.throws(build, failsWith('student-unsupported', family, 'qwen3'));
+      return;
+    }
     const layers = new TrainingLayers(graph, config, { batch: rows, tokens: columns }, () => false);
     const hidden = decoderBody(layers, config);
     graph.output('logits', matmul(graph, hidden, layers.headWeight(), { transB: true }));

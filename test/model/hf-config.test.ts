@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { expectedTensors } from '../../src/model/checkpoint/expected-tensors.js';
 import { parseConfig, toHfConfig } from '../../src/model/checkpoint/hf-config.js';
-import type { DecoderConfig } from '../../src/model/config.js';
+import { type DecoderConfig, plainFeatures } from '../../src/model/config.js';
 import { failsWith } from './fixtures.js';
 
 const sizes = { vocab_size: 100, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 4, num_attention_heads: 8 };
@@ -139,7 +139,7 @@ const scaling = fc.oneof(
 const tokenId = fc.option(fc.nat(99), { nil: null });
 const configs: fc.Arbitrary<DecoderConfig> = fc
   .record({
-    modelType: fc.constantFrom('llama' as const, 'mistral' as const, 'qwen2' as const),
+    modelType: fc.constantFrom('llama' as const, 'mistral' as const, 'qwen2' as const, 'qwen3' as const),
     vocabSize: fc.integer({ min: 1, max: 200000 }),
     hiddenSize: fc.integer({ min: 1, max: 8192 }),
     intermediateSize: fc.integer({ min: 1, max: 30000 }),
@@ -161,12 +161,14 @@ const configs: fc.Arbitrary<DecoderConfig> = fc
     initializerRange: fc.constantFrom(0.02, 0.041666666666666664),
   })
   .map(({ group, halfHead, attentionBias, ...rest }) => ({
+    ...plainFeatures,
     ...rest,
+    qkNorm: rest.modelType === 'qwen3' ? ('head' as const) : null,
     numAttentionHeads: rest.numKeyValueHeads * group,
     headDim: halfHead * 2,
     slidingWindow: rest.modelType === 'llama' ? null : rest.slidingWindow,
-    qkvBias: rest.modelType === 'qwen2' || (rest.modelType === 'llama' && attentionBias),
-    outputBias: rest.modelType === 'llama' && attentionBias,
+    qkvBias: rest.modelType === 'qwen2' || (attentionBias && ['llama', 'qwen3'].includes(rest.modelType)),
+    outputBias: attentionBias && ['llama', 'qwen3'].includes(rest.modelType),
     mlpBias: rest.modelType === 'llama' && rest.mlpBias,
   }));
 

@@ -6,10 +6,11 @@ import { accumulateGraph, fusedStepGraph, type StepGraphOptions } from '../../sr
 import type { Graph } from '../../src/graph/graph.js';
 import { encodeModel } from '../../src/graph/onnx.js';
 import { Session, type Tensor } from '../../src/graph/runtime.js';
-import type { DecoderConfig } from '../../src/model/config.js';
+import { type DecoderConfig, plainFeatures } from '../../src/model/config.js';
 import { lcg } from '../graph/check-gradient.js';
 
 const config: DecoderConfig = {
+  ...plainFeatures,
   modelType: 'qwen2',
   vocabSize: 11,
   hiddenSize: 8,

@@ -2,7 +2,7 @@
 // Zone: edge. DESIGN sections 4 and 9.
 import { type Feeds, Session, type SessionOptions, type Tensor } from '../../graph/runtime.js';
 import type { DecoderConfig } from '../../model/config.js';
-import { rotaryTables } from '../../model/rope.js';
+import { rotaryFeeds } from '../../model/rope.js';
 
 /** A batch of right-padded rows: ids [batch, tokens], how many of each row are real. */
 export interface TeacherBatch {
@@ -35,7 +35,7 @@ export class Accelerator {
   readonly #body: Session;
   readonly #head: Session;
   readonly #outputs: readonly string[];
-  #tables: { cos: Tensor; sin: Tensor; positions: number };
+  #tables: { feeds: Readonly<Record<string, Tensor>>; positions: number };
 
   private constructor(config: DecoderConfig, body: Session, head: Session) {
     this.config = config;
@@ -110,8 +110,7 @@ export class Accelerator {
       input_ids: { data: batch.ids, shape: [batch.batch, batch.tokens] },
       seqlens_k: { data: Int32Array.from(batch.lengths, (length) => past + length - 1), shape: [batch.batch] },
       total_sequence_length: { data: Int32Array.of(total), shape: [] },
-      rope_cos: this.#tables.cos,
-      rope_sin: this.#tables.sin,
+      ...this.#tables.feeds,
       ...cache?.tensors,
     };
     if (this.#body.inputNames.includes('position_ids')) {
@@ -129,9 +128,7 @@ export class Accelerator {
     return feeds;
   }
 
-  #makeTables(positions: number): { cos: Tensor; sin: Tensor; positions: number } {
-    const { cos, sin } = rotaryTables(this.config, positions);
-    const shape = [positions, this.config.headDim / 2];
-    return { cos: { data: cos, shape }, sin: { data: sin, shape }, positions };
+  #makeTables(positions: number): { feeds: Readonly<Record<string, Tensor>>; positions: number } {
+    return { feeds: rotaryFeeds(this.config, positions), positions };
   }
 }

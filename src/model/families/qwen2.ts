@@ -3,12 +3,14 @@
 
 import { UnsupportedError } from '../../trusted/wire/errors.js';
 import type { JsonFields } from '../checkpoint/json-fields.js';
-import type { Family } from './family.js';
+import { type Family, silu } from './family.js';
 
 export const qwen2: Family = {
   modelType: 'qwen2',
   architecture: 'Qwen2ForCausalLM',
   defaults: { numKeyValueHeads: 32, maxPositionEmbeddings: 32768, bosTokenId: null, eosTokenIds: [] },
+  student: true,
+  activations: silu,
   readBiases: () => ({ qkvBias: true, outputBias: false, mlpBias: false }),
   readSlidingWindow(fields, numHiddenLayers) {
     if (!fields.flag('use_sliding_window', false) || fields.get('sliding_window') === undefined) return null;

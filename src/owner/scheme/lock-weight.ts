@@ -1,6 +1,6 @@
 // Reads one weight of a segment from a checkpoint and locks it. Zone: owner. DESIGN section 3.
 
-import { transposeInto } from '../../model/segment-weights.js';
+import { diagonalOf, transposeInto } from '../../model/segment-weights.js';
 import { type SegmentWeight, sizeOfWeight } from '../../model/segments.js';
 import type { TensorSource } from '../../model/tensors.js';
 import type { BasisChange } from './basis.js';
@@ -40,12 +40,13 @@ export async function lockWeight(
   }
   if (weight.kind === 'gain' && lock.foldsGains && weight.parts[0]!.columns === 'residual')
     return new Float32Array(sizeOfWeight(weight)).fill(1);
-  const [inputs, outputs] = weight.kind === 'matrix' ? (weight.shape as [number, number]) : [1, weight.shape[0]!];
+  const [inputs, outputs] = weight.shape.length === 2 ? (weight.shape as [number, number]) : [1, weight.shape[0]!];
   const joined = new Float32Array(inputs * outputs);
   let done = 0;
   for (const { tensor, columns } of weight.parts) {
     const basis = await lock.basis(columns, at);
-    const plain = await tensors.read(tensor);
+    const stored = await tensors.read(tensor);
+    const plain = weight.kind === 'diagonal' ? diagonalOf(stored) : stored;
     const locked = basis ? await basis.write(plain, inputs) : plain;
     transposeInto(locked, locked.length / inputs, inputs, joined, outputs, done);
     done += locked.length / inputs;
