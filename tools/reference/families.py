@@ -61,7 +61,9 @@ for name in chosen:
             gain = "norm" in parameter_name or (".ln_" in parameter_name and parameter_name.endswith("weight"))
             parameter.copy_(torch.randn_like(parameter) * scale + (1.0 if gain else 0.0))
         ids = torch.randint(0, shape["vocab_size"], (2, 24))
-        logits = model(ids).logits
+        # Gemma 3's attention computes a soft cap and its model does not hand `attn_logit_softcapping` on: do it here.
+        cap = getattr(config, "attn_logit_softcapping", None)
+        logits = model(ids, **({} if cap is None else {"softcap": cap})).logits
     folder = os.path.join("test", "fixtures", "families", name)
     os.makedirs(folder, exist_ok=True)
     model.save_pretrained(folder, safe_serialization=True)
