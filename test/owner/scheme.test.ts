@@ -10,13 +10,14 @@ import { expectedTensors } from '../../src/model/checkpoint/expected-tensors.js'
 import { memoryTensors } from '../../src/model/checkpoint/memory-tensors.js';
 import type { DecoderConfig } from '../../src/model/config.js';
 import { readSegmentWeight, writeSegments } from '../../src/model/segment-weights.js';
-import { buildSegments, type Space } from '../../src/model/segments.js';
+import { buildSegments, type SegmentWeight, type Space } from '../../src/model/segments.js';
 import type { TensorSource } from '../../src/model/tensors.js';
 import { createScheme, type LockScheme } from '../../src/owner/scheme/lock-scheme.js';
 import { lockWeight } from '../../src/owner/scheme/lock-weight.js';
 import { haarOrthogonal, wellConditioned } from '../../src/owner/scheme/orthogonal.js';
 import { LabelledStream } from '../../src/trusted/lock/stream.js';
 import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
+import type { Scheme } from '../../src/trusted/wire/manifest.js';
 import { temporaryFolder, tinyConfig } from './tiny-model.js';
 
 const tokens = 9;
@@ -30,14 +31,30 @@ const shapes = fc.record({
   vocabSize: fc.integer({ min: 11, max: 40 }),
   biases: fc.boolean(),
   tied: fc.boolean(),
+  norms: fc.constantFrom('pre' as const, 'post' as const, 'both' as const),
+  qkNorm: fc.constantFrom(null, null, 'head' as const, 'width' as const),
+  gatedMlp: fc.boolean(),
+  activation: fc.constantFrom('silu' as const, 'gelu' as const),
+  positions: fc.constantFrom('rope' as const, 'rope' as const, 'learned' as const),
+  headBias: fc.boolean(),
+  window: fc.constantFrom(null, 'all' as const, 'first' as const),
+  localRopeTheta: fc.constantFrom(null, 100),
+  softCaps: fc.boolean(),
   seed: fc.uint8Array({ minLength: 32, maxLength: 32 }),
 });
 type Shape = typeof shapes extends fc.Arbitrary<infer T> ? T : never;
 
 function configOf(shape: Shape): DecoderConfig {
   const { kvHeads, group, headDim, hiddenSize, intermediateSize, vocabSize, biases, tied } = shape;
+  const { norms, qkNorm, gatedMlp, activation, positions, headBias, window, localRopeTheta, softCaps } = shape;
   return {
     ...tinyConfig,
+    ...{ norms, qkNorm, gatedMlp, activation, positions, headBias, localRopeTheta },
+    slidingWindow: window === null ? null : 4,
+    slidingBlocks: window === 'first' ? [true, false] : null,
+    attentionScale: softCaps ? 0.3 : null,
+    attentionSoftCap: softCaps ? 3 : null,
+    finalSoftCap: softCaps ? 6 : null,
     vocabSize,
     hiddenSize,
     intermediateSize,
@@ -68,9 +85,10 @@ async function logprobs(
   config: DecoderConfig,
   ids: Int32Array,
   weightOf: Parameters<typeof writeSegments>[2],
+  denseOutputGains = false,
 ): Promise<Float32Array> {
   await mkdir(folder, { recursive: true });
-  await writeSegments(folder, buildSegments(config), weightOf);
+  await writeSegments(folder, buildSegments(config, { denseOutputGains }), weightOf);
   const accelerator = await Accelerator.open([join(folder, '00.onnx'), join(folder, '01.onnx')], config);
   const hidden = await accelerator.hidden({ ids, batch: 1, tokens, lengths: [tokens] });
   const top = await accelerator.topK(hidden, tokens, config.vocabSize, 1);
@@ -91,23 +109,69 @@ function only(lock: LockScheme, spaces: readonly Space[]): LockScheme {
   };
 }
 
-const transforms: readonly (readonly [name: string, spaces: readonly Space[], runs: number])[] = [
-  ['residual basis and folded gains', ['residual'], 12],
-  ['vocabulary', ['vocabulary'], 8],
-  ['attention: query/key pairs, value mixing, heads', ['query', 'key', 'value', 'heads'], 12],
-  ['feed-forward: neurons and signed scales', ['gate', 'up', 'neurons'], 8],
-  ['everything', ['residual', 'vocabulary', 'query', 'key', 'value', 'heads', 'gate', 'up', 'neurons'], 20],
+const everything: readonly Space[] = [
+  ...(['residual', 'vocabulary', 'query', 'key', 'value', 'heads', 'gate', 'up', 'neurons'] as const),
+  ...(['attention-out', 'feed-forward-out'] as const),
 ];
 
-for (const [name, spaces, runs] of transforms) {
-  test(`rotation, ${name}: log-probabilities stay, weights do not`, async (t) => {
+/** What is locked, the shapes it applies to, and how many of them are tried. */
+interface Transform {
+  readonly name: string;
+  readonly scheme: Scheme;
+  readonly spaces: readonly Space[];
+  readonly shapes?: Partial<Shape>;
+  readonly runs: number;
+}
+
+const attention = ['query', 'key', 'value', 'heads'] as const;
+const transforms: readonly Transform[] = [
+  { name: 'residual basis and folded gains', scheme: 'rotation', spaces: ['residual'], runs: 12 },
+  { name: 'vocabulary', scheme: 'rotation', spaces: ['vocabulary'], runs: 8 },
+  { name: 'attention: query/key pairs, value mixing, heads', scheme: 'rotation', spaces: attention, runs: 12 },
+  {
+    name: 'attention with learned positions: query/key matrices',
+    scheme: 'rotation',
+    spaces: attention,
+    shapes: { positions: 'learned', qkNorm: null },
+    runs: 8,
+  },
+  {
+    name: 'attention with a norm over all heads: permuted gains',
+    scheme: 'rotation',
+    spaces: attention,
+    shapes: { qkNorm: 'width', kvHeads: 3, group: 2 },
+    runs: 8,
+  },
+  { name: 'feed-forward: neurons and signed scales', scheme: 'rotation', spaces: ['gate', 'up', 'neurons'], runs: 8 },
+  {
+    name: 'bases of sublayer outputs before their norm',
+    scheme: 'rotation',
+    spaces: ['attention-out', 'feed-forward-out'],
+    shapes: { norms: 'both' },
+    runs: 8,
+  },
+  {
+    name: 'the same where only outputs are normalised, with the residual',
+    scheme: 'rotation',
+    spaces: ['residual', 'attention-out', 'feed-forward-out'],
+    shapes: { norms: 'post' },
+    runs: 8,
+  },
+  { name: 'everything', scheme: 'rotation', spaces: everything, runs: 30 },
+  { name: 'everything', scheme: 'permutation', spaces: everything, runs: 20 },
+];
+
+for (const { name, scheme, spaces, shapes: fixed, runs } of transforms) {
+  test(`${scheme}, ${name}: log-probabilities stay, weights do not`, async (t) => {
     const folder = await temporaryFolder(t);
     let run = 0;
     await fc.assert(
-      fc.asyncProperty(shapes, async (shape) => {
+      fc.asyncProperty(shapes, async (random) => {
+        const shape = { ...random, ...fixed };
         const config = configOf(shape);
         const tensors = randomTensors(config, shape.seed);
-        const lock = only(createScheme('rotation', shape.seed, config), spaces);
+        const whole = createScheme(scheme, shape.seed, config);
+        const lock = only(whole, spaces);
         const plainIds = Int32Array.from({ length: tokens }, (_, i) => (7 * i + 3) % config.vocabSize);
         const own = join(folder, String(run++));
         const plain = await logprobs(join(own, 'plain'), config, plainIds, (weight) =>
@@ -115,15 +179,16 @@ for (const [name, spaces, runs] of transforms) {
         );
         const changed = new Set<Space>();
         const vocabulary = spaces.includes('vocabulary')
-          ? vocabularyPermutation(shape.seed, 'rotation', config.vocabSize)
+          ? vocabularyPermutation(shape.seed, scheme, config.vocabSize)
           : Int32Array.from({ length: config.vocabSize }, (_, i) => i);
         const lockedIds = plainIds.map((id) => vocabulary[id]!);
-        const locked = await logprobs(join(own, 'locked'), config, lockedIds, async (weight) => {
+        const lockedWeight = async (weight: SegmentWeight): Promise<Float32Array> => {
           const result = await lockWeight(lock, tensors, weight, 0);
           const before = await readSegmentWeight(tensors, weight);
           if (result.some((x, i) => x !== before[i])) for (const part of weight.parts) changed.add(part.columns);
           return result;
-        });
+        };
+        const locked = await logprobs(join(own, 'locked'), config, lockedIds, lockedWeight, whole.foldsGains);
         for (let row = 0; row < tokens; row++) {
           for (let id = 0; id < config.vocabSize; id++) {
             const [a, b] = [plain[row * config.vocabSize + id]!, locked[row * config.vocabSize + vocabulary[id]!]!];

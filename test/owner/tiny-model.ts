@@ -17,7 +17,7 @@ export const tinyConfig: DecoderConfig = {
   numHiddenLayers: 2,
   numAttentionHeads: 4,
   numKeyValueHeads: 2,
-  headDim: 4,
+  headDim: 8,
   rmsNormEps: 1e-5,
   ropeTheta: 10000,
   ropeScaling: null,
