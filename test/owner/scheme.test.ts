@@ -219,6 +219,32 @@ test('a change of basis that does not cancel is noticed: keys alone, values alon
   }
 });
 
+test('a sublayer output that is rotated without the matrix behind its norm is noticed', async (t) => {
+  const folder = await temporaryFolder(t);
+  const config: DecoderConfig = { ...tinyConfig, norms: 'both' };
+  const seed = new Uint8Array(32).fill(6);
+  const tensors = randomTensors(config, seed);
+  const ids = Int32Array.from({ length: tokens }, (_, i) => i);
+  const plain = await logprobs(join(folder, 'plain'), config, ids, (weight) => readSegmentWeight(tensors, weight));
+  const lock = only(createScheme('rotation', seed, config), ['residual']);
+  const weightOf = (weight: SegmentWeight): Promise<Float32Array> => lockWeight(lock, tensors, weight, 0);
+  const right = await logprobs(join(folder, 'right'), config, ids, weightOf, true);
+  const wrong = await logprobs(join(folder, 'wrong'), config, ids, weightOf, false);
+  const worst = (found: Float32Array): number => Math.max(...found.map((x, i) => Math.abs(x - plain[i]!)));
+  assert.ok(worst(right) < 1e-3 && worst(wrong) > 1e-2, `${worst(right)}, ${worst(wrong)}`);
+});
+
+test('what a family does not commute with is left out and named', () => {
+  const seed = new Uint8Array(32);
+  const named = (features: Partial<DecoderConfig>, scheme: Scheme = 'rotation'): readonly string[] =>
+    createScheme(scheme, seed, { ...tinyConfig, ...features }).leftOut;
+  assert.deepEqual(named({}), []);
+  assert.deepEqual(named({ norms: 'both', attentionSoftCap: 5, positions: 'learned' }), []);
+  assert.match(named({ qkNorm: 'head', modelType: 'qwen3' }).join(), /^query\/key pairs: qwen3 [^,]+, [^,]+$/);
+  assert.match(named({ gatedMlp: false, modelType: 'gpt2' }).join(), /^neuron scales: gpt2/);
+  assert.deepEqual(named({ qkNorm: 'width', gatedMlp: false }, 'permutation'), []);
+});
+
 test('Haar matrices are orthogonal at every size and repeat from their stream', async () => {
   for (const n of [1, 2, 63, 64, 65, 200]) {
     const q = await haarOrthogonal(new LabelledStream(new Uint8Array(32).fill(n), 'q'), n);

@@ -5,6 +5,7 @@ import type { Space } from '../../model/segments.js';
 import { LabelledStream } from '../../trusted/lock/stream.js';
 import { vocabularyPermutation } from '../../trusted/lock/vocabulary.js';
 import { type BasisChange, blockDiagonal, chain, orthogonal, pairRotations, permuted, scaled } from './basis.js';
+import { leftOutOf } from './left-out.js';
 import type { LockScheme } from './lock-scheme.js';
 import { haarOrthogonal, type Invertible, uniform, wellConditioned } from './orthogonal.js';
 
@@ -139,17 +140,6 @@ async function outputSpaces(stream: (role: string) => LabelledStream, config: De
   return { 'attention-out': await basis('attention-out'), 'feed-forward-out': await basis('feed-forward-out') };
 }
 
-function leftOutFor(config: DecoderConfig): string[] {
-  const left: string[] = [];
-  if (config.qkNorm !== null)
-    left.push('query/key pairs: the norm of queries and keys does not commute with them; heads are still permuted');
-  if (!config.gatedMlp)
-    left.push(
-      'neuron scales: there is no gate, and the activation does not commute with them; neurons are still permuted',
-    );
-  return left;
-}
-
 export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockScheme {
   const vocabulary = permuted(vocabularyPermutation(seed, 'rotation', config.vocabSize));
   // The last of each is enough: segments and blocks are locked in order.
@@ -177,7 +167,7 @@ export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockSch
   return {
     scheme: 'rotation',
     foldsGains: true,
-    leftOut: leftOutFor(config),
+    leftOut: leftOutOf('rotation', config),
     basis: async (space, { segment, block }) => {
       if (space === 'residual') return residualOf(segment);
       if (space === 'vocabulary') return vocabulary;
