@@ -100,12 +100,10 @@ function readFeatures(
   if (architecture === 'qwen3') return { qkNorm: 'head' };
   if (architecture !== 'gemma3') return {};
   const cap = (key: string): number | null => (fields.get(key) === undefined ? null : fields.positive(key));
-  // Blocks and bases as in llama.cpp's loader: every sixth block looks at everything, the others have a window and base 10,000.
-  const every = fields.count('attention.sliding_window_pattern', 6);
   // Gemma 3 27B alone scales by its width per head instead of the heads' own width.
   const scaled = blocks === 62 ? fields.count('embedding_length') / fields.count('attention.head_count') : headDim;
   return {
-    slidingBlocks: Array.from({ length: blocks }, (_, block) => (block + 1) % every !== 0),
+    slidingBlocks: slidingBlocks(fields, blocks),
     localRopeTheta: fields.positive('rope.freq_base_swa', 10_000),
     norms: 'both',
     qkNorm: 'head',
@@ -115,6 +113,19 @@ function readFeatures(
     finalSoftCap: cap('final_logit_softcapping'),
     tieWordEmbeddings: false,
   };
+}
+
+/** Which blocks have a window: a flag each, or one without after every so many; by default every sixth, as in llama.cpp's loader. */
+function slidingBlocks(fields: JsonFields, blocks: number): boolean[] {
+  const key = 'attention.sliding_window_pattern';
+  const pattern = fields.get(key);
+  if (typeof pattern === 'boolean') return Array<boolean>(blocks).fill(pattern);
+  if (Array.isArray(pattern)) {
+    if (pattern.length !== blocks) throw fields.wrong(key, `a number or a list of ${blocks} flags`);
+    return pattern.map((item) => item === true || item === 1);
+  }
+  const every = fields.count(key, 6);
+  return Array.from({ length: blocks }, (_, block) => (block + 1) % every !== 0);
 }
 
 function readScaling(
