@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { expectedTensors } from '../../src/model/checkpoint/expected-tensors.js';
 import { parseConfig, toHfConfig } from '../../src/model/checkpoint/hf-config.js';
 import { type DecoderConfig, plainFeatures } from '../../src/model/config.js';
+import { buildSegments } from '../../src/model/segments.js';
 import { failsWith } from './fixtures.js';
 
 const sizes = { vocab_size: 100, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 4, num_attention_heads: 8 };
@@ -110,10 +111,82 @@ test('rotary settings, both styles', () => {
   assert.throws(() => parse({ partial_rotary_factor: 0.5 }), failsWith('rope-unsupported', 'partial_rotary_factor'));
 });
 
+test('qwen3, olmo2, phi3: norms, defaults and refusals', () => {
+  const qwen3 = parse({ model_type: 'qwen3', num_key_value_heads: 2, attention_bias: true });
+  assert.deepEqual([qwen3.qkNorm, qwen3.headDim, qwen3.qkvBias, qwen3.outputBias], ['head', 128, true, true]);
+  const olmo2 = parse({ model_type: 'olmo2' });
+  assert.deepEqual([olmo2.norms, olmo2.qkNorm, olmo2.eosTokenIds], ['post', 'width', [50279]]);
+  const names = expectedTensors(olmo2).map(({ name }) => name);
+  assert.ok(!names.includes('model.layers.0.input_layernorm.weight'));
+  assert.ok(names.includes('model.layers.0.post_feedforward_layernorm.weight'));
+  const phi3 = parse({ model_type: 'phi3', sliding_window: 2047 });
+  assert.deepEqual([phi3.slidingWindow, phi3.rmsNormEps, phi3.norms], [2047, 1e-5, 'pre']);
+  const longrope = { rope_type: 'longrope', long_factor: [1], short_factor: [1] };
+  assert.throws(() => parse({ model_type: 'phi3', rope_scaling: longrope }), failsWith('rope-unsupported', 'longrope'));
+});
+
+test('gemma3: the text part of a multimodal config, both styles of rotary settings, defaults', () => {
+  const text = { ...sizes, query_pre_attn_scalar: 64, sliding_window: 16, num_key_value_heads: 2 };
+  const plain = parse({ ...text, model_type: 'gemma3_text' });
+  assert.deepEqual(parseConfig({ model_type: 'gemma3', text_config: text }, 'm/config.json'), plain);
+  assert.deepEqual(
+    [plain.modelType, plain.norms, plain.qkNorm, plain.activation, plain.tieWordEmbeddings, plain.headDim],
+    ['gemma3_text', 'both', 'head', 'gelu', false, 256],
+  );
+  assert.deepEqual([plain.attentionScale, plain.ropeTheta, plain.localRopeTheta], [1 / 8, 1_000_000, 10_000]);
+  assert.deepEqual(plain.slidingBlocks, [true, true, true, true]);
+  const current = { full_attention: { rope_theta: 5e5, rope_type: 'linear', factor: 8 }, sliding_attention: {} };
+  const newer = parse({ ...text, model_type: 'gemma3_text', sliding_window_pattern: 2, rope_parameters: current });
+  assert.deepEqual(
+    [newer.ropeTheta, newer.localRopeTheta, newer.ropeScaling, newer.slidingBlocks],
+    [5e5, 10_000, { type: 'linear', factor: 8 }, [true, false, true, false]],
+  );
+  const gemma = (json: Record<string, unknown>): DecoderConfig =>
+    parse({ ...text, model_type: 'gemma3_text', ...json });
+  assert.throws(() => gemma({ layer_types: ['full_attention'] }), failsWith('config-key', 'layer_types', '4 times'));
+  assert.throws(() => gemma({ use_bidirectional_attention: true }), failsWith('attention-unsupported'));
+  assert.throws(() => gemma({ hidden_activation: 'silu' }), failsWith('activation-unsupported', 'gelu_pytorch_tanh'));
+});
+
+test('gpt2: its own keys and defaults, and the attention variants that are not computed', () => {
+  const gpt2 = (json: Record<string, unknown>): DecoderConfig =>
+    parseConfig({ model_type: 'gpt2', n_embd: 64, n_head: 4, n_layer: 3, ...json }, 'm/config.json');
+  const config = gpt2({});
+  assert.deepEqual(
+    [config.vocabSize, config.intermediateSize, config.maxPositionEmbeddings, config.headDim, config.rmsNormEps],
+    [50257, 256, 1024, 16, 1e-5],
+  );
+  assert.deepEqual(
+    [config.positions, config.gatedMlp, config.headBias, config.activation, config.tieWordEmbeddings],
+    ['learned', false, true, 'gelu', false],
+  );
+  const refused = ['attention-unsupported', 'scale_attn_by_inverse_layer_idx'] as const;
+  assert.throws(() => gpt2({ scale_attn_by_inverse_layer_idx: true }), failsWith(...refused));
+  assert.throws(() => gpt2({ activation_function: 'relu' }), failsWith('activation-unsupported', 'gelu_new'));
+});
+
+test('a teacher-only family is not written, by name', () => {
+  for (const modelType of ['gemma3_text', 'phi3', 'olmo2'])
+    assert.throws(
+      () => toHfConfig(parse({ model_type: modelType, num_key_value_heads: 2 })),
+      failsWith('family-not-written', modelType, 'qwen3'),
+    );
+});
+
+test('a head width that the attention operator does not compute is refused when its graph is built', () => {
+  const config = parse({ head_dim: 12 });
+  assert.throws(() => buildSegments(config), failsWith('head-width', 'head_dim is 12', 'multiple of 8'));
+});
+
 test('what cannot be computed is refused by key', () => {
   assert.throws(
     () => parse({ model_type: 'gemma2' }),
-    failsWith('architecture-unsupported', 'm/config.json', 'gemma2', 'llama, mistral, qwen2'),
+    failsWith(
+      'architecture-unsupported',
+      'm/config.json',
+      'gemma2',
+      'llama, mistral, qwen2, qwen3, gemma3_text, phi3, gpt2, olmo2',
+    ),
   );
   assert.throws(() => parse({ hidden_act: 'gelu' }), failsWith('activation-unsupported', 'hidden_act', 'gelu', 'silu'));
   assert.throws(() => parse({ quantization_config: {} }), failsWith('quantization-unsupported', 'quantization_config'));

@@ -127,6 +127,29 @@ test('a lock that fails half way leaves nothing behind', async (t) => {
   assert.ok(existsSync(file));
 });
 
+test('NaN and infinity in a weight are refused by tensor and element, and nothing is left', async (t) => {
+  const folder = await temporaryFolder(t);
+  const outDir = join(folder, 'model.lock');
+  const bad = 'model.layers.1.mlp.down_proj.weight';
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    const checkpoint = tinyCheckpoint();
+    const read = async (name: string): Promise<Float32Array> => {
+      const values = (await checkpoint.tensors.read(name)).slice();
+      if (name === bad) values[17] = value;
+      return values;
+    };
+    await assert.rejects(
+      lockModel({ checkpoint: { ...checkpoint, tensors: { ...checkpoint.tensors, read } }, outDir }),
+      {
+        kind: 'malformed',
+        code: 'weight-not-finite',
+        message: new RegExp(`${bad}.*${value}.*element 17`),
+      },
+    );
+    assert.deepEqual(await readdir(folder), []);
+  }
+});
+
 test('a full disk is named, and the half-written folder is gone', async (t) => {
   const folder = await temporaryFolder(t);
   const fill = async (inside: string): Promise<never> => {

@@ -8,6 +8,7 @@ export function leftOutOf(scheme: Scheme, config: DecoderConfig): string[] {
   const left: string[] = [];
   if (config.qkNorm !== null)
     left.push(`query/key pairs: ${config.modelType} normalises queries and keys, which does not commute with them`);
-  if (!config.gatedMlp) left.push(`neuron scales: ${config.modelType} has no gate, and they do not pass its activation`);
+  if (!config.gatedMlp)
+    left.push(`neuron scales: ${config.modelType} has no gate, and they do not pass its activation`);
   return left;
 }
