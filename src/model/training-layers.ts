@@ -138,8 +138,11 @@ export class TrainingLayers implements Layers {
   }
 }
 
-// What is lowered here: gated SiLU blocks with norms before the sublayers, RoPE of one base, one window for all.
-function assertStudent(config: DecoderConfig): void {
+/**
+ * Throws UnsupportedError('student-unsupported') unless the lowering above computes this decoder (gated SiLU blocks with norms before the
+ * sublayers, RoPE of one base, one window for all) and its family can be written.
+ */
+export function assertStudent(config: DecoderConfig): void {
   const trained: Partial<DecoderConfig> = {
     ...plainFeatures,
     qkNorm: config.qkNorm === 'width' ? null : config.qkNorm,

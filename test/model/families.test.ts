@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Accelerator } from '../../src/edge/teacher/accelerator.js';
+import { openStudent } from '../../src/edge/train/student.js';
 import { Graph } from '../../src/graph/graph.js';
 import { encodeModel } from '../../src/graph/onnx.js';
 import { matmul } from '../../src/graph/ops/matmul.js';
@@ -112,6 +113,8 @@ for (const { modelType: family, student } of families) {
       await tensors.close();
       const build = (): unknown => new TrainingLayers(graph, config, { batch: rows, tokens: columns }, () => false);
       assert.throws(build, failsWith('student-unsupported', family, 'qwen3'));
+      const source = join('test', 'fixtures', 'families', family, 'config.json');
+      await assert.rejects(openStudent(source, 0), failsWith('student-unsupported', family));
       return;
     }
     const layers = new TrainingLayers(graph, config, { batch: rows, tokens: columns }, () => false);
