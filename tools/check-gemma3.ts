@@ -42,6 +42,7 @@ async function agreement(accelerator: Accelerator, gate: Gate, tokenizer: Tokeni
   const hidden = await accelerator.hidden({ ids, batch: 1, tokens, lengths: [tokens] });
   const width = accelerator.config.hiddenSize;
   let worst = 0;
+  let sum = 0;
   let missing = 0;
   let sameTop1 = 0;
   for (const [i, position] of reference.positions.entries()) {
@@ -51,9 +52,14 @@ async function agreement(accelerator: Accelerator, gate: Gate, tokenizer: Tokeni
     for (const [j, id] of reference.top_ids[i]!.entries()) {
       const at = tokenIds.indexOf(id);
       if (at < 0) missing += 1;
-      else worst = Math.max(worst, Math.abs(logprobs[at]! - reference.top_logprobs[i]![j]!));
+      else {
+        const difference = Math.abs(logprobs[at]! - reference.top_logprobs[i]![j]!);
+        worst = Math.max(worst, difference);
+        sum += difference;
+      }
     }
   }
+  const logprobsCompared = reference.positions.length * compared - missing;
   const settings = { maxNewTokens: reference.generated_ids.length, topK, temperature: 0, seed: 0 };
   const generated: number[] = [];
   const prompt = Int32Array.from(reference.prompt_ids);
@@ -63,7 +69,8 @@ async function agreement(accelerator: Accelerator, gate: Gate, tokenizer: Tokeni
     positions: reference.positions.length,
     same_top1: sameTop1,
     max_logprob_difference: worst,
-    logprobs_compared: reference.positions.length * compared - missing,
+    mean_logprob_difference: sum / logprobsCompared,
+    logprobs_compared: logprobsCompared,
     logprobs_outside_top_64: missing,
     greedy_same_tokens: generated.filter((id, i) => id === reference.generated_ids[i]).length,
     greedy_tokens: reference.generated_ids.length,

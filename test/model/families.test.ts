@@ -8,13 +8,15 @@ import { Graph } from '../../src/graph/graph.js';
 import { encodeModel } from '../../src/graph/onnx.js';
 import { matmul } from '../../src/graph/ops/matmul.js';
 import { type Feeds, Session } from '../../src/graph/runtime.js';
-import { checkTensors } from '../../src/model/checkpoint/expected-tensors.js';
+import { checkTensors, expectedTensors } from '../../src/model/checkpoint/expected-tensors.js';
 import { readConfig } from '../../src/model/checkpoint/hf-directory.js';
+import { type MemoryTensor, memoryTensors } from '../../src/model/checkpoint/memory-tensors.js';
 import { openSafetensors } from '../../src/model/checkpoint/safetensors.js';
 import { decoderBody } from '../../src/model/decoder.js';
 import { families, familyOf } from '../../src/model/families/index.js';
 import { readSegmentWeight, writeSegments } from '../../src/model/segment-weights.js';
 import { buildSegments } from '../../src/model/segments.js';
+import type { TensorSource } from '../../src/model/tensors.js';
 import { TrainingLayers } from '../../src/model/training-layers.js';
 import { createScheme } from '../../src/owner/scheme/lock-scheme.js';
 import { lockWeight } from '../../src/owner/scheme/lock-weight.js';
@@ -141,3 +143,63 @@ for (const { modelType: family, student } of families) {
     await tensors.close();
   });
 }
+
+/** The stored tensors of a fixture under other names. */
+async function renamedTensors(family: string, rename: (name: string) => string): Promise<TensorSource> {
+  const stored = await openSafetensors(join('test', 'fixtures', 'families', family, 'model.safetensors'));
+  const tensors: MemoryTensor[] = [];
+  for (const { name, shape } of stored.list())
+    tensors.push({ name: rename(name), shape, data: await stored.read(name) });
+  await stored.close();
+  return memoryTensors(tensors, family);
+}
+
+for (const [family, what, rename] of [
+  ['gpt2', 'names of the original checkpoint', (name: string) => name.replace(/^transformer\./, '')],
+  ['gemma3_text', 'the text model one level down', (name: string) => `language_model.${name}`],
+  [
+    'gemma3_text',
+    'the text model one level down, newer names',
+    (name: string) => name.replace(/^model\./, 'model.language_model.'),
+  ],
+] as const) {
+  test(`${family}: ${what}`, async () => {
+    const { config, tensors } = await open(family);
+    const importTensors = familyOf(family, family).importTensors!;
+    const other = importTensors(await renamedTensors(family, rename), config);
+    checkTensors(other, config, family);
+    for (const { name } of expectedTensors(config))
+      assert.deepEqual(await other.read(name), await tensors.read(name), name);
+    await tensors.close();
+  });
+}
+
+test('gpt2: what writes the residual is centred, so that its mean stays zero', async () => {
+  const { config, tensors } = await open('gpt2');
+  const width = config.hiddenSize;
+  for (const name of [
+    'model.embed_tokens.weight',
+    'model.embed_positions.weight',
+    'model.layers.1.mlp.down_proj.bias',
+  ]) {
+    const values = await tensors.read(name);
+    for (let row = 0; row < values.length; row += width)
+      assert.ok(Math.abs(values.subarray(row, row + width).reduce((sum, x) => sum + x, 0)) < 1e-5, name);
+  }
+  await tensors.close();
+});
+
+test('a fused tensor of another height, and one that is missing, are refused by name', async () => {
+  const { config, tensors } = await open('phi3');
+  await tensors.close();
+  const importTensors = familyOf('phi3', 'phi3').importTensors!;
+  const wrong = importTensors(await renamedTensors('phi3', (name) => name), { ...config, intermediateSize: 47 });
+  const gate = 'model.layers.0.mlp.gate_proj.weight';
+  const check = (source: TensorSource): void => checkTensors(source, { ...config, intermediateSize: 47 }, 'm');
+  assert.throws(() => check(wrong), failsWith('tensor-shape', 'm', gate, '[96, 32]', '[47, 32]'));
+  const lacking = await renamedTensors('phi3', (name) => name.replace('0.self_attn.qkv_proj', '0.self_attn.other'));
+  assert.throws(
+    () => checkTensors(importTensors(lacking, config), config, 'm'),
+    failsWith('tensor-missing', 'm', 'model.layers.0.self_attn.q_proj.weight'),
+  );
+});
