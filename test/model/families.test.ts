@@ -77,6 +77,10 @@ for (const { modelType: family, student } of families) {
         await check(hidden.subarray(at, at + hiddenSize), expected[row]!, `row ${row}, position ${position}`);
       }
     }
+    if (config.positions === 'learned') {
+      const long = { ids: new Int32Array(65), batch: 1, tokens: 65, lengths: [65] };
+      await assert.rejects(accelerator.hidden(long), failsWith('positions-exceeded', '65 tokens', '64 positions'));
+    }
     const first = await accelerator.extend(ids.slice(0, 9), null);
     let { cache } = first;
     let last = first.hidden;

@@ -3,6 +3,7 @@
 import { type Feeds, Session, type SessionOptions, type Tensor } from '../../graph/runtime.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { rotaryFeeds } from '../../model/rope.js';
+import { MalformedError } from '../../trusted/wire/errors.js';
 
 /** A batch of right-padded rows: ids [batch, tokens], how many of each row are real. */
 export interface TeacherBatch {
@@ -105,6 +106,14 @@ export class Accelerator {
   #feeds(batch: TeacherBatch, cache: KeyValueCache | null): Feeds {
     const past = cache?.length ?? 0;
     const total = past + batch.tokens;
+    const { positions, maxPositionEmbeddings } = this.config;
+    if (positions === 'learned' && total > maxPositionEmbeddings) {
+      throw new MalformedError(
+        'positions-exceeded',
+        `${total} tokens in a row, and the model has learned ${maxPositionEmbeddings} positions; use shorter texts (max_length).`,
+        { tokens: total },
+      );
+    }
     if (total > this.#tables.positions) this.#tables = this.#makeTables(2 ** Math.ceil(Math.log2(total)));
     const feeds: Record<string, Tensor> = {
       input_ids: { data: batch.ids, shape: [batch.batch, batch.tokens] },
