@@ -74,9 +74,17 @@ test('qwen2: biases on q, k, v; the window only where it is switched on', () => 
   assert.deepEqual([config.bosTokenId, config.eosTokenIds], [null, []]);
   assert.equal(qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: 0 }).slidingWindow, 64);
   assert.equal(qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: 4 }).slidingWindow, null);
+  const some = qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: 2 });
+  assert.deepEqual([some.slidingWindow, some.slidingBlocks], [64, [false, false, true, true]]);
+  assert.deepEqual(parseConfig(toHfConfig(some), 'm/config.json'), some);
   assert.throws(
-    () => qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: 2 }),
-    failsWith('window-unsupported', 'use_sliding_window'),
+    () => qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: -1 }),
+    failsWith('config-key', 'max_window_layers'),
+  );
+  const types = ['sliding_attention'];
+  assert.throws(
+    () => qwen({ use_sliding_window: true, sliding_window: 64, layer_types: types }),
+    failsWith('config-key', 'layer_types', 'a list of 4'),
   );
 });
 

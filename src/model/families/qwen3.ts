@@ -3,7 +3,7 @@
 
 import { UnsupportedError } from '../../trusted/wire/errors.js';
 import { type Family, silu } from './family.js';
-import { qwen2 } from './qwen2.js';
+import { mixed, qwen2, qwenWindows, qwenWindowToHf } from './qwen2.js';
 
 export const qwen3: Family = {
   modelType: 'qwen3',
@@ -16,15 +16,14 @@ export const qwen3: Family = {
     return { qkvBias: attention, outputBias: attention, mlpBias: false };
   },
   readSlidingWindow: qwen2.readSlidingWindow,
-  readFeatures: () => ({ qkNorm: 'head' }),
+  readFeatures: (fields, { numHiddenLayers }) => ({
+    qkNorm: 'head',
+    slidingBlocks: mixed(qwenWindows(fields, numHiddenLayers)),
+  }),
   toHf(config) {
     if (config.qkvBias !== config.outputBias || config.mlpBias) {
       throw new UnsupportedError('config-inexpressible', 'A qwen3 config.json cannot express these biases.');
     }
-    const window =
-      config.slidingWindow === null
-        ? { use_sliding_window: false, sliding_window: null }
-        : { use_sliding_window: true, sliding_window: config.slidingWindow, max_window_layers: 0 };
-    return { attention_bias: config.qkvBias, ...window };
+    return { attention_bias: config.qkvBias, ...qwenWindowToHf(config) };
   },
 };
