@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { saveCheckpoint } from '../src/model/checkpoint/hf-directory.js';
 import { type MemoryTensor, memoryTensors } from '../src/model/checkpoint/memory-tensors.js';
 import { adjacentToHalfSplit } from '../src/model/checkpoint/rope-rows.js';
-import type { DecoderConfig } from '../src/model/config.js';
+import { type DecoderConfig, plainFeatures } from '../src/model/config.js';
 import { llama2cTokenizer } from './llama2c-tokenizer.js';
 
 const bosId = 1;
@@ -57,6 +57,7 @@ function parseModel(bytes: Buffer): { config: DecoderConfig; tensors: MemoryTens
   add('model.norm.weight', take(hiddenSize), hiddenSize);
   if (position + length * headDim * 4 !== bytes.length) throw new Error('The model file has an unexpected size.');
   const config: DecoderConfig = {
+    ...plainFeatures,
     modelType: 'llama',
     vocabSize,
     hiddenSize,

@@ -1,10 +1,11 @@
 // The models that benches run: shapes of real ones, weights random (speed does not depend on their values).
 
 import { expectedTensors } from '../../src/model/checkpoint/expected-tensors.js';
-import type { DecoderConfig } from '../../src/model/config.js';
+import { type DecoderConfig, plainFeatures } from '../../src/model/config.js';
 import type { TensorInfo, TensorSource } from '../../src/model/tensors.js';
 
 const common = {
+  ...plainFeatures,
   modelType: 'llama',
   rmsNormEps: 1e-5,
   ropeTheta: 10_000,

@@ -1,6 +1,7 @@
 // The model's public shape as manifest.json gives it, checked field by field. Zone: edge.
 import { z } from 'zod';
 import type { DecoderConfig } from '../model/config.js';
+import { families } from '../model/families/index.js';
 import { MalformedError } from '../trusted/wire/errors.js';
 import type { Manifest } from '../trusted/wire/manifest.js';
 
@@ -17,7 +18,7 @@ const ropeScaling = z.discriminatedUnion('type', [
   }),
 ]);
 const schema = z.strictObject({
-  modelType: z.enum(['llama', 'mistral', 'qwen2']),
+  modelType: z.enum(families.map((family) => family.modelType)),
   vocabSize: count,
   hiddenSize: count,
   intermediateSize: count,
@@ -38,6 +39,17 @@ const schema = z.strictObject({
   eosTokenIds: z.array(token),
   padTokenId: token.nullable(),
   initializerRange: z.number().nonnegative(),
+  slidingBlocks: z.array(z.boolean()).nullable(),
+  localRopeTheta: z.number().positive().nullable(),
+  positions: z.enum(['rope', 'learned']),
+  norms: z.enum(['pre', 'post', 'both']),
+  qkNorm: z.enum(['head', 'width']).nullable(),
+  activation: z.enum(['silu', 'gelu']),
+  gatedMlp: z.boolean(),
+  attentionScale: z.number().positive().nullable(),
+  attentionSoftCap: z.number().positive().nullable(),
+  finalSoftCap: z.number().positive().nullable(),
+  headBias: z.boolean(),
 });
 
 /** Throws MalformedError('manifest-model') naming the first field that is missing, unknown or out of range. */

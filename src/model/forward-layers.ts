@@ -1,23 +1,27 @@
 // Forward-only lowering of a decoder: fused operators of ONNX Runtime, weights [in, out] in an external data file (or as the graph
 // places them), a key/value cache per block. Zone: edge and owner. DESIGN sections 5 and 9.
-import type { Graph, Value } from '../graph/graph.js';
+import type { DType, Graph, Value } from '../graph/graph.js';
 import { split } from '../graph/ops/shape.js';
-import type { DecoderConfig } from './config.js';
-import { blockName, type Layers, type Stream } from './decoder.js';
+import { UnsupportedError } from '../trusted/wire/errors.js';
+import { type DecoderConfig, usesLocalRope, windowOf } from './config.js';
+import { blockName, type Layers, normNames, type Stream } from './decoder.js';
 import { createLinear, type LinearFormat, type LinearLowering } from './linear-lowering.js';
-import { embeddingWeight, type SegmentWeight, type Space } from './weights.js';
+import { ropeInputs } from './rope.js';
+import { embeddingWeight, positionsWeight, type SegmentWeight, type Space } from './weights.js';
 
 const contrib = 'com.microsoft';
-// GroupQueryAttention rotates only heads whose width is a multiple of this (runtime 1.30).
+// GroupQueryAttention computes only heads whose width is a multiple of the one, and rotates only of the other (runtime 1.30).
+const fusedHeadMultiple = 8;
 const fusedRotaryMultiple = 16;
 
-interface AttentionInputs {
-  readonly lengths: Value;
-  readonly total: Value;
-  readonly cos: Value;
-  readonly sin: Value;
-  /** Set when the fused attention operator cannot rotate heads of this width itself. */
-  readonly positions: Value | null;
+export interface ForwardOptions {
+  /** How products are computed; float32 when absent. */
+  readonly format?: LinearFormat;
+  /**
+   * The norm of a sublayer's output is followed by a matrix in place of its gain, so that the output may live in a basis of its own
+   * (`attention-out`, `feed-forward-out`). Only for families with such norms.
+   */
+  readonly denseOutputGains?: boolean;
 }
 
 /** A linear layer: its matrix [in, out], the checkpoint modules its columns come from, and the norm before it. */
@@ -35,36 +39,38 @@ export class ForwardLayers implements Layers {
   readonly #graph: Graph;
   readonly #config: DecoderConfig;
   readonly #products: LinearLowering;
-  #attentionInputs: AttentionInputs | null = null;
+  /** Whether the fused attention operator rotates heads of this width itself. */
+  readonly #fusedRotary: boolean;
+  readonly #denseOutputGains: boolean;
+  readonly #inputs: Map<string, Value> = new Map();
+  #unitGain: Value | null = null;
 
-  constructor(graph: Graph, config: DecoderConfig, format: LinearFormat = 'float32') {
+  /** Throws UnsupportedError for a head width that the runtime's attention does not compute. */
+  constructor(graph: Graph, config: DecoderConfig, options: ForwardOptions = {}) {
+    const { headDim } = config;
+    if (headDim % fusedHeadMultiple !== 0) {
+      throw new UnsupportedError(
+        'head-width',
+        `head_dim is ${headDim}: the runtime's attention needs a multiple of ${fusedHeadMultiple}; use a model with such heads.`,
+        { key: 'head_dim' },
+      );
+    }
     this.#graph = graph;
     this.#config = config;
-    this.#products = createLinear(graph, format);
+    this.#products = createLinear(graph, options.format ?? 'float32');
+    this.#denseOutputGains = options.denseOutputGains === true && config.norms !== 'pre';
+    this.#fusedRotary = config.positions === 'rope' && headDim % fusedRotaryMultiple === 0;
   }
 
-  /** Declared at the first attention: cache lengths and rotary tables, sometimes position ids. */
-  get #inputs(): AttentionInputs {
-    const pairs = this.#config.headDim / 2;
-    this.#attentionInputs ??= {
-      lengths: this.#graph.input('seqlens_k', 'int32', ['batch']),
-      total: this.#graph.input('total_sequence_length', 'int32', []),
-      cos: this.#graph.input('rope_cos', 'float32', ['positions', pairs]),
-      sin: this.#graph.input('rope_sin', 'float32', ['positions', pairs]),
-      positions:
-        this.#config.headDim % fusedRotaryMultiple === 0
-          ? null
-          : this.#graph.input('position_ids', 'int64', ['batch', 'tokens']),
-    };
-    return this.#attentionInputs;
-  }
-
-  /** Declares input_ids [batch, tokens]. */
+  /** Declares input_ids [batch, tokens]; position_ids too where positions are learned. */
   embed(): Value {
-    const ids = this.#graph.input('input_ids', 'int32', ['batch', 'tokens']);
-    const { hiddenSize } = this.#config;
-    const table = this.#weight(embeddingWeight(this.#config));
-    return this.#graph.emitOne('Gather', [table, ids], { shape: ['batch', 'tokens', hiddenSize] }, { axis: 0 });
+    const ids = this.#input('input_ids', 'int32', ['batch', 'tokens']);
+    const shape = ['batch', 'tokens', this.#config.hiddenSize];
+    const rowsOf = (weight: SegmentWeight, rows: Value): Value =>
+      this.#graph.emitOne('Gather', [this.#weight(weight), rows], { shape }, { axis: 0 });
+    const tokens = rowsOf(embeddingWeight(this.#config), ids);
+    if (this.#config.positions === 'rope') return tokens;
+    return this.#graph.emitOne('Add', [tokens, rowsOf(positionsWeight(this.#config), this.#positions())], { shape });
   }
 
   sum({ residual, pending }: Stream): Value {
@@ -78,56 +84,72 @@ export class ForwardLayers implements Layers {
       { tensor: `${name}.weight`, columns: 'residual' },
     ]);
     const shape = ['batch', 'tokens', hiddenSize];
-    const epsilon = { float: rmsNormEps };
     if (stream.pending === null) {
-      const attributes = { axis: -1, epsilon, stash_type: 1 };
-      const normed = this.#graph.emitOne(
-        'SimplifiedLayerNormalization',
-        [stream.residual, gain],
-        { shape },
-        attributes,
-      );
-      return { normed, residual: stream.residual };
+      return { normed: this.#rmsNorm(stream.residual, gain), residual: stream.residual };
     }
     // Outputs: normalised, mean (unused), inverse deviation (unused), sum.
     const outputs = this.#graph.emit(
       'SkipSimplifiedLayerNormalization',
       [stream.pending, stream.residual, gain],
       [{ shape }, { shape: ['batch', 'tokens', 1] }, { shape: ['batch', 'tokens', 1] }, { shape }],
-      { epsilon },
+      { epsilon: { float: rmsNormEps } },
       contrib,
     );
     return { normed: outputs[0]!, residual: outputs[3]! };
   }
 
+  outputNorm(x: Value, name: string, index: number): Value {
+    const { hiddenSize } = this.#config;
+    const tensor = `${name}.weight`;
+    const parts = [{ tensor, columns: 'residual' }] as const;
+    if (!this.#denseOutputGains) return this.#rmsNorm(x, this.#vector(tensor, hiddenSize, 'gain', index, parts));
+    this.#unitGain ??= this.#graph.constant(new Float32Array(hiddenSize).fill(1), [hiddenSize]);
+    const rows =
+      normNames(this.#config.norms, index, 'attention').after === name ? 'attention-out' : 'feed-forward-out';
+    const shape = [hiddenSize, hiddenSize];
+    const matrix = this.#weight({ name: tensor, kind: 'diagonal', shape, block: index, rows, parts, gain: null });
+    return this.#graph.emitOne('MatMul', [this.#rmsNorm(x, this.#unitGain), matrix], { shape: x.shape });
+  }
+
+  #rmsNorm(x: Value, gain: Value): Value {
+    const attributes = { axis: -1, epsilon: { float: this.#config.rmsNormEps }, stash_type: 1 };
+    return this.#graph.emitOne('SimplifiedLayerNormalization', [x, gain], { shape: x.shape }, attributes);
+  }
+
   attention(x: Value, index: number): Value {
-    const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize } = this.#config;
+    const config = this.#config;
+    const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize } = config;
     const name = (part: string): string => blockName(index, `self_attn.${part}`);
     const qkv = this.#linear(x, name('qkv_proj'), {
       shape: [hiddenSize, (heads + 2 * kvHeads) * headDim],
       block: index,
       rows: 'residual',
       columns: { [name('q_proj')]: 'query', [name('k_proj')]: 'key', [name('v_proj')]: 'value' },
-      gain: blockName(index, 'input_layernorm.weight'),
-      bias: this.#config.qkvBias,
+      gain: this.#gainBefore(index, 'attention'),
+      bias: config.qkvBias,
     });
     const cacheShape = ['batch', kvHeads, 'past', headDim];
     const pastKey = this.#graph.input(`past_key_${index}`, 'float32', cacheShape);
     const pastValue = this.#graph.input(`past_value_${index}`, 'float32', cacheShape);
     const present = ['batch', kvHeads, 'total', headDim];
-    const window = this.#config.slidingWindow;
-    const cache = [pastKey, pastValue, this.#inputs.lengths, this.#inputs.total];
+    const window = windowOf(config, index);
+    const separate = config.qkNorm !== null || !this.#fusedRotary;
     const [mixed, key, value] = this.#graph.emit(
       'GroupQueryAttention',
-      this.#inputs.positions === null
-        ? [qkv, null, null, ...cache, this.#inputs.cos, this.#inputs.sin]
-        : [...this.#rotated(qkv, this.#inputs.positions), ...cache],
+      [
+        ...(separate ? this.#heads(qkv, index) : [qkv, null, null]),
+        ...[pastKey, pastValue, this.#input('seqlens_k', 'int32', ['batch'])],
+        this.#input('total_sequence_length', 'int32', []),
+        ...(this.#fusedRotary ? this.#rotary(index) : []),
+      ],
       [{ shape: ['batch', 'tokens', heads * headDim] }, { shape: present }, { shape: present }],
       {
         num_heads: heads,
         kv_num_heads: kvHeads,
-        do_rotary: this.#inputs.positions === null ? 1 : 0,
+        do_rotary: this.#fusedRotary ? 1 : 0,
         ...(window === null ? {} : { local_window_size: window }),
+        ...(config.attentionScale === null ? {} : { scale: { float: config.attentionScale } }),
+        ...(config.attentionSoftCap === null ? {} : { softcap: { float: config.attentionSoftCap } }),
       },
       contrib,
     ) as [Value, Value, Value];
@@ -137,15 +159,35 @@ export class ForwardLayers implements Layers {
       shape: [heads * headDim, hiddenSize],
       block: index,
       rows: 'heads',
-      columns: { [name('o_proj')]: 'residual' },
+      columns: { [name('o_proj')]: this.#denseOutputGains ? 'attention-out' : 'residual' },
       gain: null,
-      bias: this.#config.outputBias,
+      bias: config.outputBias,
     });
   }
 
-  // q, k and v with q and k rotated, for head widths the fused operator does not rotate.
-  #rotated(qkv: Value, positions: Value): Value[] {
-    const { numAttentionHeads, numKeyValueHeads, headDim } = this.#config;
+  // Inputs are declared where they are first read: a span or block takes no more than it needs.
+  #input(name: string, dtype: DType, shape: Value['shape']): Value {
+    const found = this.#inputs.get(name);
+    if (found) return found;
+    const value = this.#graph.input(name, dtype, shape);
+    this.#inputs.set(name, value);
+    return value;
+  }
+
+  #positions(): Value {
+    return this.#input('position_ids', 'int64', ['batch', 'tokens']);
+  }
+
+  // The rotary tables that a block reads.
+  #rotary(index: number): readonly [cos: Value, sin: Value] {
+    const { cos, sin } = ropeInputs[usesLocalRope(this.#config, index) ? 'local' : 'global'];
+    const shape = ['positions', this.#config.headDim / 2];
+    return [this.#input(cos, 'float32', shape), this.#input(sin, 'float32', shape)];
+  }
+
+  // q, k and v apart: normalised where the family does, and rotated where the fused operator does not.
+  #heads(qkv: Value, index: number): Value[] {
+    const { numAttentionHeads, numKeyValueHeads, headDim, positions } = this.#config;
     const counts = [numAttentionHeads, numKeyValueHeads, numKeyValueHeads];
     const pieces = split(
       this.#graph,
@@ -155,32 +197,63 @@ export class ForwardLayers implements Layers {
     );
     return pieces.map((piece, i) => {
       if (i === 2) return piece;
-      const inputs = [piece, positions, this.#inputs.cos, this.#inputs.sin];
+      const normed = this.#headNorm(piece, index, i === 0 ? 'query' : 'key', counts[i]!);
+      if (this.#fusedRotary || positions === 'learned') return normed;
+      const inputs = [normed, this.#positions(), ...this.#rotary(index)];
       return this.#graph.emitOne('RotaryEmbedding', inputs, { shape: piece.shape }, { num_heads: counts[i]! }, contrib);
     });
   }
 
-  gatedMlp(x: Value, index: number): Value {
-    const { hiddenSize, intermediateSize, mlpBias: bias } = this.#config;
-    const gain = blockName(index, 'post_attention_layernorm.weight');
+  // RMSNorm of queries or keys [batch, tokens, heads·headDim]: of each head, or over all of them.
+  #headNorm(x: Value, index: number, space: 'query' | 'key', heads: number): Value {
+    const { qkNorm, headDim } = this.#config;
+    if (qkNorm === null) return x;
+    const tensor = blockName(index, `self_attn.${space === 'query' ? 'q' : 'k'}_norm.weight`);
+    const perHead = qkNorm === 'head';
+    const columns = perHead ? 'head' : space;
+    const gain = this.#vector(tensor, perHead ? headDim : heads * headDim, 'gain', index, [{ tensor, columns }]);
+    if (!perHead) return this.#rmsNorm(x, gain);
+    const view = (value: Value, sizes: number[], shape: Value['shape']): Value =>
+      this.#graph.emitOne('Reshape', [value, this.#graph.int64s(sizes)], { shape });
+    const split = view(x, [0, 0, heads, headDim], ['batch', 'tokens', heads, headDim]);
+    return view(this.#rmsNorm(split, gain), [0, 0, heads * headDim], x.shape);
+  }
+
+  feedForward(x: Value, index: number): Value {
+    const { hiddenSize, intermediateSize, gatedMlp, mlpBias: bias } = this.#config;
+    const gain = this.#gainBefore(index, 'feedForward');
     const read = (part: 'gate' | 'up'): Value => {
       const name = blockName(index, `mlp.${part}_proj`);
       const shape = [hiddenSize, intermediateSize] as const;
       return this.#linear(x, name, { shape, block: index, rows: 'residual', columns: { [name]: part }, gain, bias });
     };
-    const gate = read('gate');
-    const up = read('up');
-    const activated = this.#graph.emitOne('QuickGelu', [gate], { shape: gate.shape }, { alpha: { float: 1 } }, contrib);
-    const product = this.#graph.emitOne('Mul', [activated, up], { shape: gate.shape });
+    const inside = gatedMlp ? this.#product(this.#activation(read('gate')), read('up')) : this.#activation(read('up'));
     const down = blockName(index, 'mlp.down_proj');
-    return this.#linear(product, down, {
+    return this.#linear(inside, down, {
       shape: [intermediateSize, hiddenSize],
       block: index,
       rows: 'neurons',
-      columns: { [down]: 'residual' },
+      columns: { [down]: this.#denseOutputGains ? 'feed-forward-out' : 'residual' },
       gain: null,
       bias,
     });
+  }
+
+  #activation(x: Value): Value {
+    const output = { shape: x.shape };
+    return this.#config.activation === 'silu'
+      ? this.#graph.emitOne('QuickGelu', [x], output, { alpha: { float: 1 } }, contrib)
+      : this.#graph.emitOne('FastGelu', [x], output, {}, contrib);
+  }
+
+  #product(a: Value, b: Value): Value {
+    return this.#graph.emitOne('Mul', [a, b], { shape: a.shape });
+  }
+
+  // The gain that may be folded into the matrices of a sublayer that reads the normalised residual.
+  #gainBefore(index: number, sublayer: 'attention' | 'feedForward'): string | null {
+    const { before } = normNames(this.#config.norms, index, sublayer);
+    return before === null ? null : `${before}.weight`;
   }
 
   #linear(x: Value, name: string, linear: Linear): Value {

@@ -11,9 +11,18 @@ import { type SegmentWeight, sizeOfWeight } from './weights.js';
 
 const alignment = 64;
 
+/** The square matrix with `values` on its diagonal. */
+export function diagonalOf(values: Float32Array): Float32Array {
+  const size = values.length;
+  const matrix = new Float32Array(size * size);
+  for (let i = 0; i < size; i += 1) matrix[i * (size + 1)] = values[i]!;
+  return matrix;
+}
+
 /** A segment's weight in its own layout: linear tensors transposed to [in, out] and joined along columns. */
 export async function readSegmentWeight(tensors: TensorSource, weight: SegmentWeight): Promise<Float32Array> {
   if (weight.kind === 'table') return tensors.read(weight.parts[0]!.tensor);
+  if (weight.kind === 'diagonal') return diagonalOf(await tensors.read(weight.parts[0]!.tensor));
   const joined = new Float32Array(sizeOfWeight(weight));
   const [inputs, outputs] = weight.kind === 'matrix' ? (weight.shape as [number, number]) : [1, weight.shape[0]!];
   let at = 0;

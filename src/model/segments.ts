@@ -4,9 +4,10 @@ import { Graph } from '../graph/graph.js';
 import { encodeModel, type Placement } from '../graph/onnx.js';
 import type { DecoderConfig } from './config.js';
 import { decoderSpan } from './decoder.js';
-import { ForwardLayers } from './forward-layers.js';
+import { ForwardLayers, type ForwardOptions } from './forward-layers.js';
+import { headLogits } from './head-logits.js';
 import { acceleratorPlan, type Span, spansOf } from './spans.js';
-import { headWeight, type SegmentWeight } from './weights.js';
+import type { SegmentWeight } from './weights.js';
 
 export interface SegmentGraph {
   readonly span: Span;
@@ -19,12 +20,12 @@ export interface SegmentGraph {
  * The blocks of a span: input_ids or hidden [batch, tokens, width] and a cache → hidden [batch, tokens, width] and the longer cache.
  * The last span's hidden states are normalised.
  */
-function bodySegment(config: DecoderConfig, span: Span): SegmentGraph {
+function bodySegment(config: DecoderConfig, span: Span, options: ForwardOptions): SegmentGraph {
   const graph = new Graph();
-  const layers = new ForwardLayers(graph, config);
+  const layers = new ForwardLayers(graph, config, options);
   const shape = ['batch', 'tokens', config.hiddenSize];
   const entry = span.embedding ? null : graph.input('hidden_in', 'float32', shape);
-  graph.output('hidden', decoderSpan(layers, span, entry));
+  graph.output('hidden', decoderSpan(layers, config, span, entry));
   return {
     span,
     weights: layers.weights,
@@ -39,11 +40,13 @@ function headSegment(config: DecoderConfig, span: Span): SegmentGraph {
   const hidden = graph.input('hidden', 'float32', ['rows', hiddenSize]);
   const inverseTemperature = graph.input('inverse_temperature', 'float32', []);
   const k = graph.input('k', 'int64', [1]);
-  const weight = headWeight(config);
-  // Scaling the hidden state by 1/T scales every logit at a fraction of the cost.
-  const scaled = graph.emitOne('Mul', [hidden, inverseTemperature], { shape: ['rows', hiddenSize] });
   const shape = ['rows', vocabSize];
-  const logits = graph.emitOne('MatMul', [scaled, graph.weight(weight.name, weight.shape as number[])], { shape });
+  const { logits, weights } = headLogits(graph, config, {
+    hidden,
+    inverseTemperature,
+    columns: vocabSize,
+    format: 'float32',
+  });
   const logprobs = graph.emitOne('LogSoftmax', [logits], { shape }, { axis: -1 });
   const top = graph.emit('TopK', [logprobs, k], [{ shape: ['rows', 'k'] }, { shape: ['rows', 'k'], dtype: 'int64' }], {
     axis: -1,
@@ -55,17 +58,17 @@ function headSegment(config: DecoderConfig, span: Span): SegmentGraph {
   graph.output('topk_ids', graph.emitOne('Cast', [top[1]!], { shape: ['rows', 'k'], dtype: 'int32' }, { to: 6 }));
   return {
     span,
-    weights: [weight],
+    weights,
     encode: (dataFile, placement) => encodeModel(graph, dataFile, placement),
   };
 }
 
 /** The graph of one accelerator span. */
-export function buildSegment(config: DecoderConfig, span: Span): SegmentGraph {
-  return span.head ? headSegment(config, span) : bodySegment(config, span);
+export function buildSegment(config: DecoderConfig, span: Span, options: ForwardOptions = {}): SegmentGraph {
+  return span.head ? headSegment(config, span) : bodySegment(config, span, options);
 }
 
 /** The graphs of a model that lies wholly on the accelerator: the body, then the head. */
-export function buildSegments(config: DecoderConfig): SegmentGraph[] {
-  return spansOf(acceleratorPlan(config.numHiddenLayers)).map((span) => buildSegment(config, span));
+export function buildSegments(config: DecoderConfig, options: ForwardOptions = {}): SegmentGraph[] {
+  return spansOf(acceleratorPlan(config.numHiddenLayers)).map((span) => buildSegment(config, span, options));
 }

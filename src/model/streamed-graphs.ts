@@ -4,10 +4,10 @@ import { type Dim, type DType, Graph, type Value } from '../graph/graph.js';
 import { encodeModel } from '../graph/onnx.js';
 import type { DecoderConfig } from './config.js';
 import { decoderBlock } from './decoder.js';
-import { ForwardLayers } from './forward-layers.js';
-import { int8Product, type LinearFormat, quantiseRows } from './linear-lowering.js';
-import { scalesName } from './quantise.js';
-import { headWeight, type SegmentWeight } from './weights.js';
+import { ForwardLayers, type ForwardOptions } from './forward-layers.js';
+import { headLogits } from './head-logits.js';
+import type { LinearFormat } from './linear-lowering.js';
+import type { SegmentWeight } from './weights.js';
 
 export interface StreamedGraph {
   /** ONNX bytes without any weight. Parts of the same shape have the same bytes: one session runs them all. */
@@ -29,7 +29,7 @@ export interface WeightInput {
   readonly shape: readonly Dim[];
 }
 
-/** A graph whose weights are inputs, and whose names do not tell which block it is. */
+/** A graph whose weights are inputs, and whose names do not tell which block it is, nor which rotary tables it reads. */
 class WeightlessGraph extends Graph {
   readonly #index: number;
   readonly weightInputs = new Map<string, WeightInput>();
@@ -54,7 +54,10 @@ class WeightlessGraph extends Graph {
   }
 
   #anonymous(name: string): string {
-    return name.replace(`model.layers.${this.#index}.`, '').replace(/^((?:past|present)_(?:key|value))_\d+$/, '$1');
+    return name
+      .replace(`model.layers.${this.#index}.`, '')
+      .replace(/^((?:past|present)_(?:key|value))_\d+$/, '$1')
+      .replace(/^(rope_(?:cos|sin))_local$/, '$1');
   }
 }
 
@@ -67,15 +70,21 @@ function finish(graph: WeightlessGraph, weights: readonly SegmentWeight[]): Stre
 }
 
 /**
- * Block `index`. Inputs: hidden [batch, tokens, width], seqlens_k [batch], total_sequence_length, rope_cos and rope_sin, past_key and
- * past_value [batch, kv heads, past, head width], weights; for some head widths position_ids. Outputs: next [batch, tokens, width], which
- * may be the buffer of hidden, present_key and present_value. int8 wants weights locked by scheme `rotation`.
+ * Block `index`. Inputs: hidden [batch, tokens, width], seqlens_k [batch], total_sequence_length, rope_cos and rope_sin of this block's
+ * own base (none where positions are learned), past_key and past_value [batch, kv heads, past, head width], weights; for some head widths
+ * position_ids. Outputs: next [batch, tokens, width], which may be the buffer of hidden, present_key and present_value. int8 wants weights
+ * locked by scheme `rotation`.
  */
-export function buildBlock(config: DecoderConfig, index: number, format: LinearFormat): StreamedGraph {
+export function buildBlock(
+  config: DecoderConfig,
+  index: number,
+  format: LinearFormat,
+  options: Omit<ForwardOptions, 'format'> = {},
+): StreamedGraph {
   const graph = new WeightlessGraph(index);
-  const layers = new ForwardLayers(graph, config, format);
+  const layers = new ForwardLayers(graph, config, { ...options, format });
   const hidden = graph.input('hidden', 'float32', ['batch', 'tokens', config.hiddenSize]);
-  graph.output('next', layers.sum(decoderBlock(layers, index, { residual: hidden, pending: null })));
+  graph.output('next', layers.sum(decoderBlock(layers, config, index, { residual: hidden, pending: null })));
   return finish(graph, layers.weights);
 }
 
@@ -90,28 +99,18 @@ export function buildFinalNorm(config: DecoderConfig): StreamedGraph {
 
 /**
  * The head over one tile of the vocabulary's columns. Inputs: hidden [rows, width] after the final norm, lm_head.weight [width, columns],
- * for int8 also the tile's scales [columns], inverse_temperature, k [1]. Outputs: top_logits and top_ids [rows, k], by falling logit, ids
- * within the tile; log_sums [rows, 1]. `TopKRows` (trusted/enclave/top-k.ts) combines them. The listed weight is the whole head: cut its
- * columns by `headTiles`.
+ * for int8 also the tile's scales [columns], lm_head.bias [columns] where the model has one, inverse_temperature, k [1]. Outputs: top_logits and top_ids [rows, k], by falling logit, ids
+ * within the tile; log_sums [rows, 1]. `TopKRows` (trusted/enclave/top-k.ts) combines them. The listed weights are the whole head's: cut
+ * their columns by `headTiles`.
  */
 export function buildHeadTile(config: DecoderConfig, format: LinearFormat): StreamedGraph {
   const graph = new WeightlessGraph();
   const normed = graph.input('hidden', 'float32', ['rows', config.hiddenSize]);
   const inverseTemperature = graph.input('inverse_temperature', 'float32', []);
   const k = graph.input('k', 'int64', [1]);
-  const weight = { ...headWeight(config), format };
-  const w = graph.weight(weight.name, [config.hiddenSize, 'columns'], format);
   const shape = ['rows', 'columns'];
-  let logits: Value;
-  // Scaling what is narrow scales every logit at a fraction of the cost.
-  if (format === 'int8') {
-    const rows = quantiseRows(graph, normed);
-    const factors = graph.emitOne('Mul', [rows.factors, inverseTemperature], { shape: rows.factors.shape });
-    logits = int8Product(graph, { ...rows, factors }, w, graph.weight(scalesName(weight.name), ['columns']));
-  } else {
-    const scaled = graph.emitOne('Mul', [normed, inverseTemperature], { shape: normed.shape });
-    logits = graph.emitOne('MatMul', [scaled, w], { shape });
-  }
+  const inputs = { hidden: normed, inverseTemperature, columns: 'columns', format };
+  const { logits, weights } = headLogits(graph, config, inputs);
   const top = graph.emit('TopK', [logits, k], [{ shape: ['rows', 'k'] }, { shape: ['rows', 'k'], dtype: 'int64' }], {
     axis: -1,
     largest: 1,
@@ -127,5 +126,16 @@ export function buildHeadTile(config: DecoderConfig, format: LinearFormat): Stre
   // Cast: TensorProto.INT32 = 6.
   graph.output('top_ids', graph.emitOne('Cast', [top[1]!], { shape: ['rows', 'k'], dtype: 'int32' }, { to: 6 }));
   graph.output('log_sums', logSum);
-  return finish(graph, [weight]);
+  return finish(graph, weights);
+}
+
+/**
+ * Floats per token at the peak of one block: norms, projections and the feed-forward's inside; the runtime reuses some of it.
+ * Norms of heads and of sublayer outputs have copies of their own.
+ */
+export function activationFloats(config: DecoderConfig): number {
+  const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize, intermediateSize } = config;
+  const streams = config.norms === 'pre' ? 6 : 8;
+  const headCopies = config.qkNorm === null ? 2 : 3;
+  return streams * hiddenSize + headCopies * (heads + 2 * kvHeads) * headDim + 4 * intermediateSize;
 }

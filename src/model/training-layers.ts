@@ -7,9 +7,11 @@ import { add, mul } from '../graph/ops/elementwise.js';
 import { linear } from '../graph/ops/matmul.js';
 import { rmsNorm } from '../graph/ops/norm.js';
 import type { RotaryTables } from '../graph/ops/rotary.js';
-import { gatherRows } from '../graph/ops/shape.js';
-import type { DecoderConfig } from './config.js';
+import { gatherRows, reshape } from '../graph/ops/shape.js';
+import { UnsupportedError } from '../trusted/wire/errors.js';
+import { type DecoderConfig, plainFeatures } from './config.js';
 import { blockName, type Layers, type Stream } from './decoder.js';
+import { familyOf } from './families/index.js';
 import { rotaryTables } from './rope.js';
 
 export interface BatchShape {
@@ -31,9 +33,10 @@ export class TrainingLayers implements Layers {
 
   /**
    * Declares the batch inputs: input_ids int32, position_ids int64 and segment_ids int32, each [batch, tokens].
-   * `trainable` says which parameters get a gradient.
+   * `trainable` says which parameters get a gradient. Throws UnsupportedError for a family that cannot be a student.
    */
   constructor(graph: Graph, config: DecoderConfig, shape: BatchShape, trainable: (name: string) => boolean) {
+    assertStudent(config);
     this.#graph = graph;
     this.#config = config;
     this.#shape = shape;
@@ -71,6 +74,11 @@ export class TrainingLayers implements Layers {
     };
   }
 
+  outputNorm(x: Value, name: string): Value {
+    const { hiddenSize, rmsNormEps } = this.#config;
+    return rmsNorm(this.#graph, x, this.parameter(`${name}.weight`, [hiddenSize]), rmsNormEps);
+  }
+
   attention(x: Value, index: number): Value {
     const {
       numAttentionHeads: heads,
@@ -81,15 +89,15 @@ export class TrainingLayers implements Layers {
       outputBias,
     } = this.#config;
     const name = (part: string): string => blockName(index, `self_attn.${part}`);
-    const q = this.#linear(x, name('q_proj'), heads * headDim, qkvBias);
-    const k = this.#linear(x, name('k_proj'), kvHeads * headDim, qkvBias);
+    const q = this.#headNorm(this.#linear(x, name('q_proj'), heads * headDim, qkvBias), name('q_norm'));
+    const k = this.#headNorm(this.#linear(x, name('k_proj'), kvHeads * headDim, qkvBias), name('k_norm'));
     const v = this.#linear(x, name('v_proj'), kvHeads * headDim, qkvBias);
     const inputs = { mask: this.#mask, positions: this.#positions, tables: this.#tables };
     const mixed = attention(this.#graph, { q, k, v }, { heads, kvHeads, headDim }, this.#shape, inputs);
     return this.#linear(mixed, name('o_proj'), hiddenSize, outputBias);
   }
 
-  gatedMlp(x: Value, index: number): Value {
+  feedForward(x: Value, index: number): Value {
     const { hiddenSize, intermediateSize, mlpBias } = this.#config;
     const name = (part: string): string => blockName(index, `mlp.${part}`);
     const gate = this.#linear(x, name('gate_proj'), intermediateSize, mlpBias);
@@ -112,9 +120,37 @@ export class TrainingLayers implements Layers {
     return value;
   }
 
+  // RMSNorm of every head of queries or keys [rows, heads·headDim], where the family has it.
+  #headNorm(x: Value, name: string): Value {
+    const { qkNorm, headDim, rmsNormEps } = this.#config;
+    if (qkNorm === null) return x;
+    const [rows, width] = fixedShape(x) as [number, number];
+    const heads = reshape(this.#graph, x, [(rows * width) / headDim, headDim]);
+    const normed = rmsNorm(this.#graph, heads, this.parameter(`${name}.weight`, [headDim]), rmsNormEps);
+    return reshape(this.#graph, normed, [rows, width]);
+  }
+
   #linear(x: Value, name: string, out: number, bias: boolean): Value {
     const width = fixedShape(x).at(-1)!;
     const product = linear(this.#graph, x, this.parameter(`${name}.weight`, [out, width]));
     return bias ? add(this.#graph, product, this.parameter(`${name}.bias`, [out])) : product;
   }
+}
+
+/**
+ * Throws UnsupportedError('student-unsupported') unless the lowering above computes this decoder (gated SiLU blocks with norms before the
+ * sublayers, RoPE of one base, one window for all) and its family can be written.
+ */
+export function assertStudent(config: DecoderConfig): void {
+  const trained: Partial<DecoderConfig> = {
+    ...plainFeatures,
+    qkNorm: config.qkNorm === 'width' ? null : config.qkNorm,
+  };
+  const feature = (Object.keys(trained) as (keyof DecoderConfig)[]).find((key) => config[key] !== trained[key]);
+  if (feature === undefined && familyOf(config.modelType, 'student').student) return;
+  throw new UnsupportedError(
+    'student-unsupported',
+    `a ${config.modelType} model cannot be a student${feature === undefined ? '' : ` (${feature})`}: it can only be a teacher. Take a llama, mistral, qwen2 or qwen3 shape.`,
+    { modelType: config.modelType },
+  );
 }

@@ -6,7 +6,8 @@ import type { LinearFormat } from './linear-lowering.js';
 /**
  * The space that one axis of a weight lives in. A lock gives each space a change of basis: whoever writes into the space is multiplied
  * by it, whoever reads from it by its inverse. `query` … `neurons` exist once per block; `heads` is what attention hands to its output
- * projection, `neurons` what the feed-forward's inside hands to `down`; `position` and `head` (one head's width) stay as they are.
+ * projection, `neurons` what the feed-forward's inside hands to `down`; `attention-out` and `feed-forward-out` are what a sublayer hands
+ * to the norm of its output, where that norm is followed by a matrix; `position` and `head` (one head's width) stay as they are.
  */
 export type Space =
   | 'vocabulary'
@@ -18,6 +19,8 @@ export type Space =
   | 'gate'
   | 'up'
   | 'neurons'
+  | 'attention-out'
+  | 'feed-forward-out'
   | 'position'
   | 'head';
 
@@ -25,9 +28,9 @@ export interface SegmentWeight {
   readonly name: string;
   /**
    * `matrix` [in, out], read from checkpoint tensors stored [out, in]; `table` [rows, width], stored as it is; `bias` and `gain` [n].
-   * A gain multiplies its space element by element.
+   * A gain multiplies its space element by element; `diagonal` [n, n] is the matrix with a gain's tensor on its diagonal.
    */
-  readonly kind: 'matrix' | 'table' | 'bias' | 'gain';
+  readonly kind: 'matrix' | 'table' | 'bias' | 'gain' | 'diagonal';
   readonly shape: readonly number[];
   /** Which block's spaces are meant; null outside blocks. */
   readonly block: number | null;
@@ -58,6 +61,19 @@ export function embeddingWeight(config: DecoderConfig): SegmentWeight {
   };
 }
 
+/** What a model with learned positions adds to its embedding [positions, width]. */
+export function positionsWeight(config: DecoderConfig): SegmentWeight {
+  return {
+    name: 'model.embed_positions.weight',
+    kind: 'table',
+    shape: [config.maxPositionEmbeddings, config.hiddenSize],
+    block: null,
+    rows: 'position',
+    parts: [{ tensor: 'model.embed_positions.weight', columns: 'residual' }],
+    gain: null,
+  };
+}
+
 /** The head's matrix [width, vocabulary]. */
 export function headWeight(config: DecoderConfig): SegmentWeight {
   return {
@@ -71,4 +87,11 @@ export function headWeight(config: DecoderConfig): SegmentWeight {
     ],
     gain: 'model.norm.weight',
   };
+}
+
+/** The bias of the head's logits [vocabulary], where a model has one. */
+export function headBiasWeight(config: DecoderConfig): SegmentWeight {
+  const name = 'lm_head.bias';
+  const parts = [{ tensor: name, columns: 'vocabulary' }] as const;
+  return { name, kind: 'bias', shape: [config.vocabSize], block: null, rows: null, parts, gain: null };
 }

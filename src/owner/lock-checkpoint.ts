@@ -84,13 +84,16 @@ interface SpanJob {
   tilesOf(weight: SegmentWeight, span: Span): AsyncIterable<WeightTile>;
 }
 
+/** Norms behind a sublayer become a matrix where gains are folded away. */
+const gainsOf = ({ foldsGains }: LockScheme): { denseOutputGains: boolean } => ({ denseOutputGains: foldsGains });
+
 const itemOf = (span: Span, weight: SegmentWeight): string => `${span.index}/${weight.name}`;
 
 async function writeSpan(span: Span, job: SpanJob): Promise<BundleSegment> {
   const { name, place } = span;
   if (place === 'enclave') return writeEnclaveSpan(span, job);
-  const { folder, config, journal } = job;
-  const segment = buildSegment(config, span);
+  const { folder, config, lock, journal } = job;
+  const segment = buildSegment(config, span, gainsOf(lock));
   const [graph, data] = await writeSegment(folder, segment, (weight) => job.tilesOf(weight, span), {
     has: (_, weight) => journal.has(itemOf(span, weight)),
     add: (_, written) => journal.add(written.map((weight) => itemOf(span, weight))),
@@ -108,6 +111,7 @@ async function writeEnclaveSpan(span: Span, job: SpanJob): Promise<BundleSegment
       span,
       config,
       precision,
+      ...gainsOf(lock),
       bundleKey: keys.bundleKey,
       weightOf: (weight) => joinTiles(weight, job.tilesOf(weight, span)),
       exitChange: () => basisChange(lock, config.hiddenSize, span),
@@ -133,7 +137,7 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
     throw new MalformedError('tokenizer-missing', 'the checkpoint has no tokenizer.json');
   const lock = createScheme(scheme, keys.lockSeed, config);
   const spans = spansOf(plan);
-  const weights = buildSegments(config).flatMap((segment) => segment.weights);
+  const weights = buildSegments(config, gainsOf(lock)).flatMap((segment) => segment.weights);
   await probeTensors(tensors, weights);
   const bytesTotal = 4 * weights.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
   let done = 0;
@@ -152,7 +156,9 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   const fill = async (folder: string, journal: LockJournal): Promise<ManifestDraft> => {
     const before = spans
       .filter(({ place }) => place === 'accelerator')
-      .flatMap((span) => buildSegment(config, span).weights.filter((weight) => journal.has(itemOf(span, weight))));
+      .flatMap((span) =>
+        buildSegment(config, span, gainsOf(lock)).weights.filter((weight) => journal.has(itemOf(span, weight))),
+      );
     done = before.length;
     bytesDone = 4 * before.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
     if (done > 0) report('lock', before.at(-1)!.name);

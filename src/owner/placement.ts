@@ -3,6 +3,7 @@
 // session see nothing but ciphertext and black-box outputs.
 import type { DecoderConfig } from '../model/config.js';
 import { acceleratorPlan, shieldedPlan, uniformPlan } from '../model/spans.js';
+import { activationFloats, buildBlock } from '../model/streamed-graphs.js';
 import { MalformedError, PolicyError } from '../trusted/wire/errors.js';
 import type { EnclavePrecision, Plan, Scheme } from '../trusted/wire/manifest.js';
 
@@ -41,20 +42,26 @@ const SHORT_HOURS = 0.5;
 const SMALLEST_BATCH = 256;
 
 /** Weights that a token meets in products, without the embedding. */
-function productWeights(config: DecoderConfig): { blocks: number; block: number; head: number } {
+function productWeights(config: DecoderConfig): { blocks: number; head: number } {
   const { hiddenSize, intermediateSize, numHiddenLayers, numAttentionHeads, numKeyValueHeads, headDim, vocabSize } =
     config;
   const attention = hiddenSize * headDim * (2 * numAttentionHeads + 2 * numKeyValueHeads);
-  const block = attention + 3 * hiddenSize * intermediateSize;
-  return { blocks: numHiddenLayers * block, block, head: hiddenSize * vocabSize };
+  const block = attention + (config.gatedMlp ? 3 : 2) * hiddenSize * intermediateSize;
+  // Behind norms of sublayer outputs, see ForwardOptions.
+  const mixing = config.norms === 'pre' ? 0 : 2 * hiddenSize ** 2;
+  return { blocks: numHiddenLayers * (block + mixing), head: hiddenSize * vocabSize };
 }
 
 /** Trusted bytes for streaming block by block over the smallest batch: two blocks, the batch, and one group's activations. */
 export function leastTeeBytes(config: DecoderConfig, precision: EnclavePrecision): number {
-  const { block } = productWeights(config);
-  const { hiddenSize, intermediateSize, numAttentionHeads, numKeyValueHeads, headDim } = config;
-  const activations = 6 * hiddenSize + 2 * (numAttentionHeads + 2 * numKeyValueHeads) * headDim + 4 * intermediateSize;
-  return 2 * block * (precision === 'int8' ? 1 : 4) + SMALLEST_BATCH * 4 * (hiddenSize + activations);
+  const inputs = buildBlock(config, 0, precision, { denseOutputGains: true }).weights.flatMap(
+    (weight) => weight.inputs,
+  );
+  const bytes = inputs.reduce((sum, { shape, dtype }) => {
+    const elements = shape.reduce<number>((product, length) => product * Number(length), 1);
+    return sum + elements * (dtype === 'int8' ? 1 : 4);
+  }, 0);
+  return 2 * bytes + SMALLEST_BATCH * 4 * (config.hiddenSize + activationFloats(config));
 }
 
 function hoursFor(budgetTokens: number, flopsPerToken: number, gflops: number): number {

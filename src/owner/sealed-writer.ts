@@ -4,14 +4,20 @@ import type { FileHandle } from 'node:fs/promises';
 import { open } from 'node:fs/promises';
 import { Graph } from '../graph/graph.js';
 import { encodeModel } from '../graph/onnx.js';
-import type { DecoderConfig } from '../model/config.js';
+import { type DecoderConfig, usesLocalRope } from '../model/config.js';
 import { equaliseNeurons } from '../model/equalise-neurons.js';
 import { headTiles } from '../model/head-tiles.js';
 import { quantiseWeight } from '../model/quantise.js';
 import { rotaryFrequencies } from '../model/rope.js';
 import type { Span } from '../model/spans.js';
-import { buildBlock, buildFinalNorm, buildHeadTile, type StreamedGraph } from '../model/streamed-graphs.js';
-import { embeddingWeight, type SegmentWeight, sizeOfWeight } from '../model/weights.js';
+import {
+  activationFloats,
+  buildBlock,
+  buildFinalNorm,
+  buildHeadTile,
+  type StreamedGraph,
+} from '../model/streamed-graphs.js';
+import { embeddingWeight, positionsWeight, type SegmentWeight } from '../model/weights.js';
 import {
   encodeDirectory,
   encodeIndex,
@@ -28,6 +34,8 @@ export interface SealedSpan {
   readonly config: DecoderConfig;
   readonly precision: EnclavePrecision;
   readonly bundleKey: Uint8Array;
+  /** What the scheme makes of norms after a sublayer; see ForwardOptions. */
+  readonly denseOutputGains: boolean;
   weightOf(weight: SegmentWeight): Promise<Float32Array>;
   /** [width, width]: hidden states times this are in the basis of the next span; null where it is the same. */
   exitChange(): Promise<Float32Array | null>;
@@ -118,21 +126,25 @@ function draftEmbedding(draft: SealedDraft, { config, weightOf }: SealedSpan): v
     const read = async (): Promise<Float32Array> => (await table()).slice(start * width, end * width);
     return draft.tensor(`embedding.${i}`, 'float32', [end - start, width], read);
   });
-  draft.stages.push({ kind: 'embed', width, tileRows, tiles });
+  const places = positionsWeight(config);
+  const positions =
+    config.positions === 'learned' ? draft.tensor('positions', 'float32', places.shape, () => weightOf(places)) : null;
+  draft.stages.push({ kind: 'embed', width, tileRows, tiles, positions });
 }
 
-function draftBlock(draft: SealedDraft, index: number, { config, precision, weightOf }: SealedSpan): void {
-  const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, hiddenSize, intermediateSize } = config;
-  const block = buildBlock(config, index, precision);
+function draftBlock(draft: SealedDraft, index: number, sealed: SealedSpan): void {
+  const { config, precision, denseOutputGains, weightOf } = sealed;
+  const { numKeyValueHeads: kvHeads, headDim } = config;
+  const block = buildBlock(config, index, precision, { denseOutputGains });
   const graph = draft.graph(block.model);
   const all = block.weights.map(({ weight }) => weight);
   const balanced = precision === 'int8' ? equaliseNeurons(all, weightOf) : weightOf;
   const weights = block.weights.flatMap((streamed) =>
     draft.weight(streamed, streamed.weight.shape, () => balanced(streamed.weight)),
   );
-  // Norms, projections and the feed-forward's inside, float32; the runtime reuses some of it.
-  const activationBytes = 4 * (6 * hiddenSize + 2 * (heads + 2 * kvHeads) * headDim + 4 * intermediateSize);
-  const frequencies = [...rotaryFrequencies(config)];
+  const activationBytes = 4 * activationFloats(config);
+  const rope = usesLocalRope(config, index) ? 'local' : 'global';
+  const frequencies = config.positions === 'learned' ? [] : [...rotaryFrequencies(config, rope)];
   draft.stages.push({ kind: 'block', graph, block: index, kvHeads, headDim, frequencies, activationBytes, weights });
 }
 
@@ -140,15 +152,21 @@ function draftHead(draft: SealedDraft, { config, precision, weightOf }: SealedSp
   const { vocabSize, hiddenSize: width } = config;
   const head = buildHeadTile(config, precision);
   const graph = draft.graph(head.model);
-  const streamed = head.weights[0]!;
   const tiles = headTiles(vocabSize, Math.max(512, Math.floor(TILE_BYTES / (4 * width))));
-  const matrix = once(() => weightOf(streamed.weight), tiles.length);
+  // The matrix [width, vocabulary] and, in some families, a bias: [1, vocabulary] here.
+  const parts = head.weights.map((streamed) => {
+    const matrix = streamed.weight.shape.length === 2;
+    return { streamed, matrix, whole: once(() => weightOf(streamed.weight), tiles.length) };
+  });
   draft.stages.push({
     kind: 'head',
     graph,
     tiles: tiles.map(({ start, columns }) => {
-      const read = async (): Promise<Float32Array> => columnsOf(await matrix(), width, start, columns);
-      return { start, columns, weights: draft.weight(streamed, [width, columns], read) };
+      const weights = parts.flatMap(({ streamed, matrix, whole }) => {
+        const read = async (): Promise<Float32Array> => columnsOf(await whole(), matrix ? width : 1, start, columns);
+        return draft.weight(streamed, matrix ? [width, columns] : [columns], read);
+      });
+      return { start, columns, weights };
     }),
   });
 }
@@ -210,15 +228,4 @@ export async function writeSealedSpan(path: string, sealed: SealedSpan): Promise
     await file.close();
     key.fill(0);
   }
-}
-
-/** All weights that a span holds in the enclave, for progress and sizes. */
-export function weightsOfSpan(sealed: Pick<SealedSpan, 'span' | 'config' | 'precision'>): number {
-  const { span, config } = sealed;
-  if (span.head) return config.vocabSize * config.hiddenSize;
-  const embedding = span.embedding ? config.vocabSize * config.hiddenSize : 0;
-  const blocks = Array.from({ length: span.end - span.first }, (_, i) => buildBlock(config, span.first + i, 'float32'));
-  return (
-    embedding + blocks.flatMap(({ weights }) => weights).reduce((sum, { weight }) => sum + sizeOfWeight(weight), 0)
-  );
 }

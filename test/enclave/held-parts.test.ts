@@ -1,11 +1,13 @@
 // Requests to enclave-held parts: what is refused and with which code, what stays inside, that altered or moved pieces do not run.
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { shieldedPlan, uniformPlan } from '../../src/model/spans.js';
+import { EnclaveParts } from '../../src/trusted/enclave/parts.js';
 import { readDirectory } from '../../src/trusted/lock/sealed-segment.js';
-import type { Plan } from '../../src/trusted/wire/manifest.js';
+import { loadGraph } from '../../src/trusted/platform/runtime.js';
+import { type Plan, parseManifest } from '../../src/trusted/wire/manifest.js';
 import { tinyConfig } from '../owner/tiny-model.js';
 import { lockTiny, start, terms, unlock } from './licensed-enclave.js';
 
@@ -99,31 +101,35 @@ test('a batch beyond the trusted memory is refused, and the session goes on', as
   await session.embed(Int32Array.of(1), { batch: 1, tokens: 1, lengths: [1], past: null });
 });
 
-test('pieces that are altered, or swapped for others of the same bundle, do not run; nothing is charged', async (t) => {
-  // Too little memory to keep anything: every piece is read again for every batch.
-  const { bundle, session, charged } = await open(t, uniformPlan(blocks, 'enclave'), { teeMemoryMb: 0.05 });
-  const file = join(bundle.bundleDir, 'segments', '00.sealed');
-  const whole = await readFile(file);
-  const places = readDirectory((offset, length) => whole.subarray(offset, offset + length));
+test('pieces that are altered, or swapped for others of the same bundle, do not open', async (t) => {
+  const { bundleDir, keys } = await lockTiny(t, { plan: uniformPlan(blocks, 'enclave') });
+  const manifest = parseManifest(await readFile(join(bundleDir, 'manifest.json')));
+  const whole = await readFile(join(bundleDir, 'segments', '00.sealed'));
+  const head = await readFile(join(bundleDir, 'segments', '01.sealed'));
+  const enter = (bytes: Buffer): Promise<Float32Array> => {
+    const readBundle = (path: string, offset: number, length: number) =>
+      (path === 'segments/00.sealed' ? bytes : head).subarray(offset, offset + length);
+    const parts = new EnclaveParts({ memoryBytes: 1e6, readBundle, loadGraph }, manifest, keys.bundleKey);
+    return parts.enter(new Int32Array(8), { lengths: Int32Array.of(4, 4), tokens: 4 }, null, 0);
+  };
   const attempt = async (change: (bytes: Buffer) => void): Promise<void> => {
     const bytes = Buffer.from(whole);
     change(bytes);
-    await writeFile(file, bytes);
-    await assert.rejects(session.embed(ids, layout), { code: 'internal' });
+    await assert.rejects(async () => enter(bytes), { kind: 'verification', code: 'sealed' });
   };
+  assert.equal((await enter(whole)).length, 8 * width);
+  const places = readDirectory((offset, length) => whole.subarray(offset, offset + length));
   for (const { offset, length } of places)
-    await attempt((bytes) => bytes.writeUInt8(bytes.readUInt8(offset + length - 1) ^ 1, offset + length - 1));
-  const equal = places
-    .map((place, i) => ({ ...place, i }))
-    .filter(({ length, i }) => i > 0 && places.some((other, j) => j > i && other.length === length));
-  assert.ok(equal.length > 0, 'two pieces of one size');
-  const first = equal[0]!;
-  const second = places.find((place, j) => j > first.i && place.length === first.length)!;
+    for (const at of [offset, offset + 12, offset + length - 1])
+      await attempt((bytes) => bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at));
+  const first = places.findIndex(
+    ({ length }, i) => i > 0 && places.some((other, j) => j > i && other.length === length),
+  );
+  assert.ok(first > 0, 'no two pieces of one size');
+  const [one, other] = [places[first]!, places.find(({ length }, j) => j > first && length === places[first]!.length)!];
   await attempt((bytes) => {
-    whole.copy(bytes, first.offset, second.offset, second.offset + second.length);
-    whole.copy(bytes, second.offset, first.offset, first.offset + first.length);
+    whole.copy(bytes, one.offset, other.offset, other.offset + other.length);
+    whole.copy(bytes, other.offset, one.offset, one.offset + one.length);
   });
-  await writeFile(file, whole);
-  assert.ok('pass' in (await session.embed(ids, layout)), 'the untouched file runs');
-  assert.equal(await charged(), 0);
+  assert.throws(() => readDirectory(() => new Uint8Array(4)), { code: 'sealed-segment' });
 });

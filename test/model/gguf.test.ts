@@ -5,11 +5,14 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { gguf as otherReader } from '@huggingface/gguf';
+import { expectedTensors } from '../../src/model/checkpoint/expected-tensors.js';
 import { llama3Factors, parseGgufConfig } from '../../src/model/checkpoint/gguf-config.js';
 import { blockFormat } from '../../src/model/checkpoint/gguf-dequantise.js';
 import { type GgufHeader, needMore, parseGgufHeader } from '../../src/model/checkpoint/gguf-header.js';
-import type { Checkpoint } from '../../src/model/checkpoint/hf-directory.js';
+import { type Checkpoint, readConfig } from '../../src/model/checkpoint/hf-directory.js';
 import { openCheckpoint } from '../../src/model/checkpoint/open.js';
+import { openSafetensors } from '../../src/model/checkpoint/safetensors.js';
+import { familyOf } from '../../src/model/families/index.js';
 import { DistillockError } from '../../src/trusted/wire/errors.js';
 import { failsWith, inTemporaryFolder, readJson, tinyLlama, tinyQwen2 } from './fixtures.js';
 
@@ -83,6 +86,44 @@ test('qwen2: biases, tied head, rows as they are', async () => {
   assert.equal(config.ropeTheta, 1000000);
   await agrees(checkpoint, 'tiny-qwen2');
   await checkpoint.tensors.close();
+});
+
+for (const [architecture, family] of [
+  ['qwen3', 'qwen3'],
+  ['gemma3', 'gemma3_text'],
+  ['phi3', 'phi3'],
+] as const) {
+  test(`${architecture}: as from safetensors, names by the gguf package's table`, async () => {
+    const checkpoint = await openCheckpoint(`test/fixtures/gguf/tiny-${architecture}.gguf`);
+    const folder = `test/fixtures/families/${family}`;
+    const config = await readConfig(`${folder}/config.json`);
+    // The fixture's own factor on q·k is the one thing that GGUF does not state: llama.cpp takes the heads' width.
+    const attentionScale = family === 'gemma3_text' ? config.headDim ** -0.5 : null;
+    const { rmsNormEps, ...stated } = checkpoint.config;
+    assert.ok(Math.abs(rmsNormEps / config.rmsNormEps - 1) < 1e-6);
+    const { rmsNormEps: _, ...expected } = { ...config, attentionScale };
+    assert.deepEqual(stated, expected);
+    const stored = await openSafetensors(`${folder}/model.safetensors`);
+    const tensors = familyOf(family, folder).importTensors?.(stored, config) ?? stored;
+    for (const { name, shape } of expectedTensors(config)) {
+      assert.deepEqual(checkpoint.tensors.info(name).shape, shape, name);
+      assert.deepEqual(await checkpoint.tensors.read(name), await tensors.read(name), name);
+    }
+    await checkpoint.tensors.close();
+    await stored.close();
+  });
+}
+
+test('phi3 with two sets of frequency factors is refused by tensor', async () => {
+  await inTemporaryFolder(async (folder) => {
+    const whole = await readFile('test/fixtures/gguf/tiny-phi3.gguf');
+    // Same length: the header stays whole.
+    const at = whole.indexOf('blk.1.attn_norm.weight');
+    whole.write('rope_factors_long.weig', at);
+    const file = join(folder, 'long.gguf');
+    await writeFile(file, whole);
+    await assert.rejects(openCheckpoint(file), failsWith('rope-unsupported', 'rope_factors_long', 'longrope'));
+  });
 });
 
 let whole: Buffer;

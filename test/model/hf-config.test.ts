@@ -5,7 +5,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { expectedTensors } from '../../src/model/checkpoint/expected-tensors.js';
 import { parseConfig, toHfConfig } from '../../src/model/checkpoint/hf-config.js';
-import type { DecoderConfig } from '../../src/model/config.js';
+import { type DecoderConfig, plainFeatures } from '../../src/model/config.js';
+import { buildSegments } from '../../src/model/segments.js';
 import { failsWith } from './fixtures.js';
 
 const sizes = { vocab_size: 100, hidden_size: 64, intermediate_size: 96, num_hidden_layers: 4, num_attention_heads: 8 };
@@ -73,9 +74,17 @@ test('qwen2: biases on q, k, v; the window only where it is switched on', () => 
   assert.deepEqual([config.bosTokenId, config.eosTokenIds], [null, []]);
   assert.equal(qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: 0 }).slidingWindow, 64);
   assert.equal(qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: 4 }).slidingWindow, null);
+  const some = qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: 2 });
+  assert.deepEqual([some.slidingWindow, some.slidingBlocks], [64, [false, false, true, true]]);
+  assert.deepEqual(parseConfig(toHfConfig(some), 'm/config.json'), some);
   assert.throws(
-    () => qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: 2 }),
-    failsWith('window-unsupported', 'use_sliding_window'),
+    () => qwen({ use_sliding_window: true, sliding_window: 64, max_window_layers: -1 }),
+    failsWith('config-key', 'max_window_layers'),
+  );
+  const types = ['sliding_attention'];
+  assert.throws(
+    () => qwen({ use_sliding_window: true, sliding_window: 64, layer_types: types }),
+    failsWith('config-key', 'layer_types', 'a list of 4'),
   );
 });
 
@@ -110,10 +119,82 @@ test('rotary settings, both styles', () => {
   assert.throws(() => parse({ partial_rotary_factor: 0.5 }), failsWith('rope-unsupported', 'partial_rotary_factor'));
 });
 
+test('qwen3, olmo2, phi3: norms, defaults and refusals', () => {
+  const qwen3 = parse({ model_type: 'qwen3', num_key_value_heads: 2, attention_bias: true });
+  assert.deepEqual([qwen3.qkNorm, qwen3.headDim, qwen3.qkvBias, qwen3.outputBias], ['head', 128, true, true]);
+  const olmo2 = parse({ model_type: 'olmo2' });
+  assert.deepEqual([olmo2.norms, olmo2.qkNorm, olmo2.eosTokenIds], ['post', 'width', [50279]]);
+  const names = expectedTensors(olmo2).map(({ name }) => name);
+  assert.ok(!names.includes('model.layers.0.input_layernorm.weight'));
+  assert.ok(names.includes('model.layers.0.post_feedforward_layernorm.weight'));
+  const phi3 = parse({ model_type: 'phi3', sliding_window: 2047 });
+  assert.deepEqual([phi3.slidingWindow, phi3.rmsNormEps, phi3.norms], [2047, 1e-5, 'pre']);
+  const longrope = { rope_type: 'longrope', long_factor: [1], short_factor: [1] };
+  assert.throws(() => parse({ model_type: 'phi3', rope_scaling: longrope }), failsWith('rope-unsupported', 'longrope'));
+});
+
+test('gemma3: the text part of a multimodal config, both styles of rotary settings, defaults', () => {
+  const text = { ...sizes, query_pre_attn_scalar: 64, sliding_window: 16, num_key_value_heads: 2 };
+  const plain = parse({ ...text, model_type: 'gemma3_text' });
+  assert.deepEqual(parseConfig({ model_type: 'gemma3', text_config: text }, 'm/config.json'), plain);
+  assert.deepEqual(
+    [plain.modelType, plain.norms, plain.qkNorm, plain.activation, plain.tieWordEmbeddings, plain.headDim],
+    ['gemma3_text', 'both', 'head', 'gelu', false, 256],
+  );
+  assert.deepEqual([plain.attentionScale, plain.ropeTheta, plain.localRopeTheta], [1 / 8, 1_000_000, 10_000]);
+  assert.deepEqual(plain.slidingBlocks, [true, true, true, true]);
+  const current = { full_attention: { rope_theta: 5e5, rope_type: 'linear', factor: 8 }, sliding_attention: {} };
+  const newer = parse({ ...text, model_type: 'gemma3_text', sliding_window_pattern: 2, rope_parameters: current });
+  assert.deepEqual(
+    [newer.ropeTheta, newer.localRopeTheta, newer.ropeScaling, newer.slidingBlocks],
+    [5e5, 10_000, { type: 'linear', factor: 8 }, [true, false, true, false]],
+  );
+  const gemma = (json: Record<string, unknown>): DecoderConfig =>
+    parse({ ...text, model_type: 'gemma3_text', ...json });
+  assert.throws(() => gemma({ layer_types: ['full_attention'] }), failsWith('config-key', 'layer_types', '4 times'));
+  assert.throws(() => gemma({ use_bidirectional_attention: true }), failsWith('attention-unsupported'));
+  assert.throws(() => gemma({ hidden_activation: 'silu' }), failsWith('activation-unsupported', 'gelu_pytorch_tanh'));
+});
+
+test('gpt2: its own keys and defaults, and the attention variants that are not computed', () => {
+  const gpt2 = (json: Record<string, unknown>): DecoderConfig =>
+    parseConfig({ model_type: 'gpt2', n_embd: 64, n_head: 4, n_layer: 3, ...json }, 'm/config.json');
+  const config = gpt2({});
+  assert.deepEqual(
+    [config.vocabSize, config.intermediateSize, config.maxPositionEmbeddings, config.headDim, config.rmsNormEps],
+    [50257, 256, 1024, 16, 1e-5],
+  );
+  assert.deepEqual(
+    [config.positions, config.gatedMlp, config.headBias, config.activation, config.tieWordEmbeddings],
+    ['learned', false, true, 'gelu', false],
+  );
+  const refused = ['attention-unsupported', 'scale_attn_by_inverse_layer_idx'] as const;
+  assert.throws(() => gpt2({ scale_attn_by_inverse_layer_idx: true }), failsWith(...refused));
+  assert.throws(() => gpt2({ activation_function: 'relu' }), failsWith('activation-unsupported', 'gelu_new'));
+});
+
+test('a teacher-only family is not written, by name', () => {
+  for (const modelType of ['gemma3_text', 'phi3', 'olmo2'])
+    assert.throws(
+      () => toHfConfig(parse({ model_type: modelType, num_key_value_heads: 2 })),
+      failsWith('family-not-written', modelType, 'qwen3'),
+    );
+});
+
+test('a head width that the attention operator does not compute is refused when its graph is built', () => {
+  const config = parse({ head_dim: 12 });
+  assert.throws(() => buildSegments(config), failsWith('head-width', 'head_dim is 12', 'multiple of 8'));
+});
+
 test('what cannot be computed is refused by key', () => {
   assert.throws(
     () => parse({ model_type: 'gemma2' }),
-    failsWith('architecture-unsupported', 'm/config.json', 'gemma2', 'llama, mistral, qwen2'),
+    failsWith(
+      'architecture-unsupported',
+      'm/config.json',
+      'gemma2',
+      'llama, mistral, qwen2, qwen3, gemma3_text, phi3, gpt2, olmo2',
+    ),
   );
   assert.throws(() => parse({ hidden_act: 'gelu' }), failsWith('activation-unsupported', 'hidden_act', 'gelu', 'silu'));
   assert.throws(() => parse({ quantization_config: {} }), failsWith('quantization-unsupported', 'quantization_config'));
@@ -139,7 +220,7 @@ const scaling = fc.oneof(
 const tokenId = fc.option(fc.nat(99), { nil: null });
 const configs: fc.Arbitrary<DecoderConfig> = fc
   .record({
-    modelType: fc.constantFrom('llama' as const, 'mistral' as const, 'qwen2' as const),
+    modelType: fc.constantFrom('llama' as const, 'mistral' as const, 'qwen2' as const, 'qwen3' as const),
     vocabSize: fc.integer({ min: 1, max: 200000 }),
     hiddenSize: fc.integer({ min: 1, max: 8192 }),
     intermediateSize: fc.integer({ min: 1, max: 30000 }),
@@ -161,12 +242,14 @@ const configs: fc.Arbitrary<DecoderConfig> = fc
     initializerRange: fc.constantFrom(0.02, 0.041666666666666664),
   })
   .map(({ group, halfHead, attentionBias, ...rest }) => ({
+    ...plainFeatures,
     ...rest,
+    qkNorm: rest.modelType === 'qwen3' ? ('head' as const) : null,
     numAttentionHeads: rest.numKeyValueHeads * group,
     headDim: halfHead * 2,
     slidingWindow: rest.modelType === 'llama' ? null : rest.slidingWindow,
-    qkvBias: rest.modelType === 'qwen2' || (rest.modelType === 'llama' && attentionBias),
-    outputBias: rest.modelType === 'llama' && attentionBias,
+    qkvBias: rest.modelType === 'qwen2' || (attentionBias && ['llama', 'qwen3'].includes(rest.modelType)),
+    outputBias: attentionBias && ['llama', 'qwen3'].includes(rest.modelType),
     mlpBias: rest.modelType === 'llama' && rest.mlpBias,
   }));
 

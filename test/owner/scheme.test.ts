@@ -13,12 +13,13 @@ import type { DecoderConfig } from '../../src/model/config.js';
 import { readSegmentWeight, writeSegments } from '../../src/model/segment-weights.js';
 import { buildSegments } from '../../src/model/segments.js';
 import type { TensorSource } from '../../src/model/tensors.js';
-import type { Space } from '../../src/model/weights.js';
+import type { SegmentWeight, Space } from '../../src/model/weights.js';
 import { createScheme, type LockScheme } from '../../src/owner/scheme/lock-scheme.js';
 import { lockWeight } from '../../src/owner/scheme/lock-weight.js';
 import { haarOrthogonal, wellConditioned } from '../../src/owner/scheme/orthogonal.js';
 import { LabelledStream } from '../../src/trusted/lock/stream.js';
 import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
+import type { Scheme } from '../../src/trusted/wire/manifest.js';
 import { temporaryFolder, tinyConfig } from './tiny-model.js';
 
 const tokens = 9;
@@ -32,14 +33,30 @@ const shapes = fc.record({
   vocabSize: fc.integer({ min: 11, max: 40 }),
   biases: fc.boolean(),
   tied: fc.boolean(),
+  norms: fc.constantFrom('pre' as const, 'post' as const, 'both' as const),
+  qkNorm: fc.constantFrom(null, null, 'head' as const, 'width' as const),
+  gatedMlp: fc.boolean(),
+  activation: fc.constantFrom('silu' as const, 'gelu' as const),
+  positions: fc.constantFrom('rope' as const, 'rope' as const, 'learned' as const),
+  headBias: fc.boolean(),
+  window: fc.constantFrom(null, 'all' as const, 'first' as const),
+  localRopeTheta: fc.constantFrom(null, 100),
+  softCaps: fc.boolean(),
   seed: fc.uint8Array({ minLength: 32, maxLength: 32 }),
 });
 type Shape = typeof shapes extends fc.Arbitrary<infer T> ? T : never;
 
 function configOf(shape: Shape): DecoderConfig {
   const { kvHeads, group, headDim, hiddenSize, intermediateSize, vocabSize, biases, tied } = shape;
+  const { norms, qkNorm, gatedMlp, activation, positions, headBias, window, localRopeTheta, softCaps } = shape;
   return {
     ...tinyConfig,
+    ...{ norms, qkNorm, gatedMlp, activation, positions, headBias, localRopeTheta },
+    slidingWindow: window === null ? null : 4,
+    slidingBlocks: window === 'first' ? [true, false] : null,
+    attentionScale: softCaps ? 0.3 : null,
+    attentionSoftCap: softCaps ? 3 : null,
+    finalSoftCap: softCaps ? 6 : null,
     vocabSize,
     hiddenSize,
     intermediateSize,
@@ -70,9 +87,10 @@ async function logprobs(
   config: DecoderConfig,
   ids: Int32Array,
   weightOf: Parameters<typeof writeSegments>[2],
+  denseOutputGains = false,
 ): Promise<Float32Array> {
   await mkdir(folder, { recursive: true });
-  await writeSegments(folder, buildSegments(config), weightOf);
+  await writeSegments(folder, buildSegments(config, { denseOutputGains }), weightOf);
   const accelerator = await Accelerator.open(segmentsIn(folder, 2), config);
   const hidden = await accelerator.run(0, ids, { batch: 1, tokens, lengths: [tokens] });
   const top = await accelerator.topK(hidden, tokens, config.vocabSize, 1);
@@ -93,23 +111,69 @@ function only(lock: LockScheme, spaces: readonly Space[]): LockScheme {
   };
 }
 
-const transforms: readonly (readonly [name: string, spaces: readonly Space[], runs: number])[] = [
-  ['residual basis and folded gains', ['residual'], 12],
-  ['vocabulary', ['vocabulary'], 8],
-  ['attention: query/key pairs, value mixing, heads', ['query', 'key', 'value', 'heads'], 12],
-  ['feed-forward: neurons and signed scales', ['gate', 'up', 'neurons'], 8],
-  ['everything', ['residual', 'vocabulary', 'query', 'key', 'value', 'heads', 'gate', 'up', 'neurons'], 20],
+const everything: readonly Space[] = [
+  ...(['residual', 'vocabulary', 'query', 'key', 'value', 'heads', 'gate', 'up', 'neurons'] as const),
+  ...(['attention-out', 'feed-forward-out'] as const),
 ];
 
-for (const [name, spaces, runs] of transforms) {
-  test(`rotation, ${name}: log-probabilities stay, weights do not`, async (t) => {
+/** What is locked, the shapes it applies to, and how many of them are tried. */
+interface Transform {
+  readonly name: string;
+  readonly scheme: Scheme;
+  readonly spaces: readonly Space[];
+  readonly shapes?: Partial<Shape>;
+  readonly runs: number;
+}
+
+const attention = ['query', 'key', 'value', 'heads'] as const;
+const transforms: readonly Transform[] = [
+  { name: 'residual basis and folded gains', scheme: 'rotation', spaces: ['residual'], runs: 12 },
+  { name: 'vocabulary', scheme: 'rotation', spaces: ['vocabulary'], runs: 8 },
+  { name: 'attention: query/key pairs, value mixing, heads', scheme: 'rotation', spaces: attention, runs: 12 },
+  {
+    name: 'attention with learned positions: query/key matrices',
+    scheme: 'rotation',
+    spaces: attention,
+    shapes: { positions: 'learned', qkNorm: null },
+    runs: 8,
+  },
+  {
+    name: 'attention with a norm over all heads: permuted gains',
+    scheme: 'rotation',
+    spaces: attention,
+    shapes: { qkNorm: 'width', kvHeads: 3, group: 2 },
+    runs: 8,
+  },
+  { name: 'feed-forward: neurons and signed scales', scheme: 'rotation', spaces: ['gate', 'up', 'neurons'], runs: 8 },
+  {
+    name: 'bases of sublayer outputs before their norm',
+    scheme: 'rotation',
+    spaces: ['attention-out', 'feed-forward-out'],
+    shapes: { norms: 'both' },
+    runs: 8,
+  },
+  {
+    name: 'the same where only outputs are normalised, with the residual',
+    scheme: 'rotation',
+    spaces: ['residual', 'attention-out', 'feed-forward-out'],
+    shapes: { norms: 'post' },
+    runs: 8,
+  },
+  { name: 'everything', scheme: 'rotation', spaces: everything, runs: 30 },
+  { name: 'everything', scheme: 'permutation', spaces: everything, runs: 20 },
+];
+
+for (const { name, scheme, spaces, shapes: fixed, runs } of transforms) {
+  test(`${scheme}, ${name}: log-probabilities stay, weights do not`, async (t) => {
     const folder = await temporaryFolder(t);
     let run = 0;
     await fc.assert(
-      fc.asyncProperty(shapes, async (shape) => {
+      fc.asyncProperty(shapes, async (random) => {
+        const shape = { ...random, ...fixed };
         const config = configOf(shape);
         const tensors = randomTensors(config, shape.seed);
-        const lock = only(createScheme('rotation', shape.seed, config), spaces);
+        const whole = createScheme(scheme, shape.seed, config);
+        const lock = only(whole, spaces);
         const plainIds = Int32Array.from({ length: tokens }, (_, i) => (7 * i + 3) % config.vocabSize);
         const own = join(folder, String(run++));
         const plain = await logprobs(join(own, 'plain'), config, plainIds, (weight) =>
@@ -117,15 +181,16 @@ for (const [name, spaces, runs] of transforms) {
         );
         const changed = new Set<Space>();
         const vocabulary = spaces.includes('vocabulary')
-          ? vocabularyPermutation(shape.seed, 'rotation', config.vocabSize)
+          ? vocabularyPermutation(shape.seed, scheme, config.vocabSize)
           : Int32Array.from({ length: config.vocabSize }, (_, i) => i);
         const lockedIds = plainIds.map((id) => vocabulary[id]!);
-        const locked = await logprobs(join(own, 'locked'), config, lockedIds, async (weight) => {
+        const lockedWeight = async (weight: SegmentWeight): Promise<Float32Array> => {
           const result = await lockWeight(lock, tensors, weight, 0);
           const before = await readSegmentWeight(tensors, weight);
           if (result.some((x, i) => x !== before[i])) for (const part of weight.parts) changed.add(part.columns);
           return result;
-        });
+        };
+        const locked = await logprobs(join(own, 'locked'), config, lockedIds, lockedWeight, whole.foldsGains);
         for (let row = 0; row < tokens; row++) {
           for (let id = 0; id < config.vocabSize; id++) {
             const [a, b] = [plain[row * config.vocabSize + id]!, locked[row * config.vocabSize + vocabulary[id]!]!];
@@ -154,6 +219,32 @@ test('a change of basis that does not cancel is noticed: keys alone, values alon
       space,
     );
   }
+});
+
+test('a sublayer output that is rotated without the matrix behind its norm is noticed', async (t) => {
+  const folder = await temporaryFolder(t);
+  const config: DecoderConfig = { ...tinyConfig, norms: 'both' };
+  const seed = new Uint8Array(32).fill(6);
+  const tensors = randomTensors(config, seed);
+  const ids = Int32Array.from({ length: tokens }, (_, i) => i);
+  const plain = await logprobs(join(folder, 'plain'), config, ids, (weight) => readSegmentWeight(tensors, weight));
+  const lock = only(createScheme('rotation', seed, config), ['residual']);
+  const weightOf = (weight: SegmentWeight): Promise<Float32Array> => lockWeight(lock, tensors, weight, 0);
+  const right = await logprobs(join(folder, 'right'), config, ids, weightOf, true);
+  const wrong = await logprobs(join(folder, 'wrong'), config, ids, weightOf, false);
+  const worst = (found: Float32Array): number => Math.max(...found.map((x, i) => Math.abs(x - plain[i]!)));
+  assert.ok(worst(right) < 1e-3 && worst(wrong) > 1e-2, `${worst(right)}, ${worst(wrong)}`);
+});
+
+test('what a family does not commute with is left out and named', () => {
+  const seed = new Uint8Array(32);
+  const named = (features: Partial<DecoderConfig>, scheme: Scheme = 'rotation'): readonly string[] =>
+    createScheme(scheme, seed, { ...tinyConfig, ...features }).leftOut;
+  assert.deepEqual(named({}), []);
+  assert.deepEqual(named({ norms: 'both', attentionSoftCap: 5, positions: 'learned' }), []);
+  assert.match(named({ qkNorm: 'head', modelType: 'qwen3' }).join(), /^query\/key pairs: qwen3 [^,]+, [^,]+$/);
+  assert.match(named({ gatedMlp: false, modelType: 'gpt2' }).join(), /^neuron scales: gpt2/);
+  assert.deepEqual(named({ qkNorm: 'width', gatedMlp: false }, 'permutation'), []);
 });
 
 test('Haar matrices are orthogonal at every size and repeat from their stream', async () => {

@@ -40,10 +40,16 @@ function sourceOf(model: ReturnType<typeof randomModel>): TensorSource {
   return memoryTensors([...model].map(([name, tensor]) => ({ name, ...tensor })));
 }
 
+const shapes: Readonly<Record<string, Partial<DecoderConfig>>> = {
+  'tied head': { tieWordEmbeddings: true },
+  'untied head': {},
+  'norms of outputs and heads': { norms: 'both', qkNorm: 'head' },
+  'learned positions, no gate, head bias': { positions: 'learned', gatedMlp: false, headBias: true },
+};
 for (const scheme of ['rotation', 'permutation'] as const) {
-  for (const tied of [false, true]) {
-    test(`${scheme}, ${tied ? 'tied' : 'untied'} head: tiles of every size give the same bits`, async () => {
-      const shape = { ...config, tieWordEmbeddings: tied };
+  for (const [name, features] of Object.entries(shapes)) {
+    test(`${scheme}, ${name}: tiles of every size give the same bits`, async () => {
+      const shape = { ...config, ...features };
       const tensors = sourceOf(randomModel(shape));
       let streamed = 0;
       const counted: TensorSource = {
@@ -55,7 +61,8 @@ for (const scheme of ['rotation', 'permutation'] as const) {
       };
       const lock = createScheme(scheme, new Uint8Array(32).fill(4), shape);
       let most = 0;
-      for (const weight of buildSegments(shape).flatMap((segment) => segment.weights)) {
+      const segments = buildSegments(shape, { denseOutputGains: lock.foldsGains });
+      for (const weight of segments.flatMap((segment) => segment.weights)) {
         const whole = await lockWeight(lock, tensors, weight, 0);
         for (const [tile, large] of [
           [1, 0],

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { memoryTensors } from '../../src/model/checkpoint/memory-tensors.js';
-import type { DecoderConfig } from '../../src/model/config.js';
+import { type DecoderConfig, plainFeatures } from '../../src/model/config.js';
 import { buildSegments } from '../../src/model/segments.js';
 import type { TensorSource } from '../../src/model/tensors.js';
 
 export const tinyConfig: DecoderConfig = {
+  ...plainFeatures,
   modelType: 'llama',
   vocabSize: 97,
   hiddenSize: 16,

@@ -1,4 +1,4 @@
-// One whole-model gradient against central differences: two blocks, grouped heads, biases, packed rows, tied head.
+// Whole-model gradients against central differences: two blocks, grouped heads, biases or head norms, packed rows, tied head.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { stepScalarValues } from '../../src/edge/train/adamw.js';
@@ -6,10 +6,11 @@ import { accumulateGraph, fusedStepGraph, type StepGraphOptions } from '../../sr
 import type { Graph } from '../../src/graph/graph.js';
 import { encodeModel } from '../../src/graph/onnx.js';
 import { Session, type Tensor } from '../../src/graph/runtime.js';
-import type { DecoderConfig } from '../../src/model/config.js';
+import { type DecoderConfig, plainFeatures } from '../../src/model/config.js';
 import { lcg } from '../graph/check-gradient.js';
 
 const config: DecoderConfig = {
+  ...plainFeatures,
   modelType: 'qwen2',
   vocabSize: 11,
   hiddenSize: 8,
@@ -75,40 +76,45 @@ function feedsFor(graph: Graph): { parameters: Filled; state: Filled; batch: Rec
 }
 
 describe('whole model', () => {
-  it('gradient of the mixed loss agrees with central differences in every kind of parameter', async () => {
-    const graph = accumulateGraph(config, options);
-    const { parameters, state, batch } = feedsFor(graph);
-    const session = await Session.open(encodeModel(graph));
-    const feeds = { ...parameters, ...state, ...batch };
-    const loss = async (): Promise<number> => {
-      const out = await session.run(feeds, {}, ['kd', 'ce']);
-      return 0.5 * (out['ce']!.data as Float32Array)[0]! + 0.5 * 4 * (out['kd']!.data as Float32Array)[0]!;
-    };
-    const out = await session.run(feeds);
-    const random = lcg(5);
-    let checked = 0;
-    for (const [name, { data }] of Object.entries(parameters)) {
-      const gradient = out[`next_g:${name}`]!.data as Float32Array;
-      for (let n = 0; n < 4; n += 1) {
-        const i = Math.floor(random() * data.length);
-        const kept = data[i]!;
-        const h = 1e-2;
-        data[i] = kept + h;
-        const above = await loss();
-        data[i] = kept - h;
-        const below = await loss();
-        data[i] = kept;
-        const numeric = (above - below) / (2 * h);
-        assert.ok(
-          Math.abs(gradient[i]! - numeric) <= 2e-3,
-          `${name}[${i}]: ${gradient[i]}, central difference ${numeric}`,
-        );
-        checked += 1;
+  const qwen3: DecoderConfig = { ...config, modelType: 'qwen3', qkvBias: false, qkNorm: 'head' };
+  for (const [shape, kinds] of [
+    [config, 12],
+    [qwen3, 11],
+  ] as const)
+    it(`${shape.modelType}: gradient of the mixed loss agrees with central differences in every kind of parameter`, async () => {
+      const graph = accumulateGraph(shape, options);
+      const { parameters, state, batch } = feedsFor(graph);
+      const session = await Session.open(encodeModel(graph));
+      const feeds = { ...parameters, ...state, ...batch };
+      const loss = async (): Promise<number> => {
+        const out = await session.run(feeds, {}, ['kd', 'ce']);
+        return 0.5 * (out['ce']!.data as Float32Array)[0]! + 0.5 * 4 * (out['kd']!.data as Float32Array)[0]!;
+      };
+      const out = await session.run(feeds);
+      const random = lcg(5);
+      let checked = 0;
+      for (const [name, { data }] of Object.entries(parameters)) {
+        const gradient = out[`next_g:${name}`]!.data as Float32Array;
+        for (let n = 0; n < 4; n += 1) {
+          const i = Math.floor(random() * data.length);
+          const kept = data[i]!;
+          const h = 1e-2;
+          data[i] = kept + h;
+          const above = await loss();
+          data[i] = kept - h;
+          const below = await loss();
+          data[i] = kept;
+          const numeric = (above - below) / (2 * h);
+          assert.ok(
+            Math.abs(gradient[i]! - numeric) <= 2e-3,
+            `${name}[${i}]: ${gradient[i]}, central difference ${numeric}`,
+          );
+          checked += 1;
+        }
       }
-    }
-    assert.equal(checked, 4 * (1 + 1 + 2 * 12));
-    await session.close();
-  });
+      assert.equal(checked, 4 * (1 + 1 + 2 * kinds));
+      await session.close();
+    });
 
   it('the fused step equals AdamW computed by hand, in place', async () => {
     const accumulate = accumulateGraph(config, options);

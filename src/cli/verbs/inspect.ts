@@ -44,6 +44,8 @@ interface InspectResult {
   readonly enclaveBytes: number;
   /** What crosses between the two, per token; release at top-64. */
   readonly crossings: readonly Crossing[];
+  /** Transforms of the scheme that this family does not commute with. */
+  readonly leftOut: readonly string[];
   readonly manifest: Manifest;
 }
 
@@ -53,9 +55,11 @@ async function runInspect(
 ): Promise<InspectResult> {
   const { configOfManifest } = await import('../../edge/bundle-config.js');
   const { expectedTensors } = await import('../../model/checkpoint/expected-tensors.js');
+  const { leftOutOf } = await import('../../owner/scheme/left-out.js');
   const { id, manifest } = await openManifest(dir, keyFile);
   const config = configOfManifest(manifest);
   const parameters = expectedTensors(config).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const leftOut = leftOutOf(manifest.scheme, config);
   const sizeOf = new Map(manifest.files.map(({ path, size }) => [path, size]));
   const bytesOf = (paths: readonly string[]): number => paths.reduce((sum, path) => sum + (sizeOf.get(path) ?? 0), 0);
   const acceleratorBytes = bytesOf(
@@ -70,6 +74,7 @@ async function runInspect(
     ['signature', describeSignature(manifest, keyFile, context)],
     ['made by', manifest.createdBy],
     ['scheme', manifest.scheme],
+    ...leftOut.map((line): [string, string] => ['left out', line]),
     ['plan', describePlan(manifest.plan)],
     ['model', describeModel(config)],
     ['parameters', formatNumber(parameters)],
@@ -84,7 +89,7 @@ async function runInspect(
   context.print(`\n${renderTable(columns, files, context.colour)}`);
   context.print('Every file has the size and hash that manifest.json lists.');
   const signature = keyFile === undefined ? 'unverified' : 'verified';
-  return { bundleId: id, signature, parameters, acceleratorBytes, enclaveBytes, crossings, manifest };
+  return { bundleId: id, signature, parameters, acceleratorBytes, enclaveBytes, crossings, leftOut, manifest };
 }
 
 /** Checks every file; the signature too when the owner's key is known. */

@@ -56,6 +56,10 @@ const ERRORS: Readonly<Record<Refusal, readonly [ErrorClass, string]>> = {
     PolicyError,
     'the batch does not fit into the trusted memory; raise --tee-memory or use shorter sequences',
   ],
+  'positions-exceeded': [
+    PolicyError,
+    'the model has learned fewer positions than this text is long; use shorter texts',
+  ],
   'state-not-saved': [EnvironmentError, 'the enclave could not save its counters, so it released nothing (disk full?)'],
 };
 

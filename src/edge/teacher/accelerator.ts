@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { type Feeds, Session, type SessionOptions, type Tensor } from '../../graph/runtime.js';
 import type { DecoderConfig } from '../../model/config.js';
-import { rotaryTables } from '../../model/rope.js';
+import { rotaryFeeds } from '../../model/rope.js';
 import type { Place } from '../../trusted/wire/manifest.js';
 
 /** A segment of a plan, in order; the last is the head. Enclave-held ones are not loaded here. */
@@ -43,7 +43,7 @@ export class Accelerator {
   /** Where each segment lies, the head last. */
   readonly places: readonly Place[];
   readonly #sessions: readonly (Session | null)[];
-  #tables: { cos: Tensor; sin: Tensor; positions: number };
+  #tables: { feeds: Readonly<Record<string, Tensor>>; positions: number };
 
   private constructor(config: DecoderConfig, places: readonly Place[], sessions: readonly (Session | null)[]) {
     this.config = config;
@@ -135,8 +135,7 @@ export class Accelerator {
     const feeds: Record<string, Tensor> = {
       seqlens_k: { data: Int32Array.from(lengths, (length) => past + length - 1), shape: [batch] },
       total_sequence_length: { data: Int32Array.of(total), shape: [] },
-      rope_cos: this.#tables.cos,
-      rope_sin: this.#tables.sin,
+      ...this.#tables.feeds,
     };
     if (input instanceof Int32Array) feeds['input_ids'] = { data: input, shape: [batch, tokens] };
     else feeds['hidden_in'] = { data: input, shape: [batch, tokens, this.config.hiddenSize] };
@@ -151,10 +150,8 @@ export class Accelerator {
     return Object.fromEntries(Object.entries(feeds).filter(([name]) => session.inputNames.includes(name)));
   }
 
-  #makeTables(positions: number): { cos: Tensor; sin: Tensor; positions: number } {
-    const { cos, sin } = rotaryTables(this.config, positions);
-    const shape = [positions, this.config.headDim / 2];
-    return { cos: { data: cos, shape }, sin: { data: sin, shape }, positions };
+  #makeTables(positions: number): { feeds: Readonly<Record<string, Tensor>>; positions: number } {
+    return { feeds: rotaryFeeds(this.config, positions), positions };
   }
 }
 

@@ -1,6 +1,7 @@
 // One forward pass through a teacher, wherever its parts lie: segments on the accelerator, the rest through the gate.
 // Zone: edge. DESIGN sections 4 and 6.
 import type { Tensor } from '../../graph/runtime.js';
+import { MalformedError } from '../../trusted/wire/errors.js';
 import type { Accelerator, BatchLayout, KeyValueCache, TopK } from './accelerator.js';
 import type { EnclaveLayout, Gate, Passed, Released } from './gate.js';
 
@@ -15,7 +16,10 @@ function padded(ids: Int32Array, { batch, tokens, lengths }: BatchLayout): Int32
   return out;
 }
 
-/** Token ids (all rows, no padding) → hidden states after the final norm, or the pass in which the enclave keeps them. */
+/**
+ * Token ids (all rows, no padding) → hidden states after the final norm, or the pass in which the enclave keeps them.
+ * Throws MalformedError('positions-exceeded') for rows longer than the positions that a model has learned.
+ */
 export async function forward(
   accelerator: Accelerator,
   gate: Gate,
@@ -52,7 +56,15 @@ async function through(
   layout: EnclaveLayout,
   run: (segment: number, input: Int32Array | Float32Array) => Promise<Float32Array>,
 ): Promise<Passed> {
-  const { places } = accelerator;
+  const { places, config } = accelerator;
+  const total = (layout.past ?? 0) + layout.tokens;
+  if (config.positions === 'learned' && total > config.maxPositionEmbeddings) {
+    throw new MalformedError(
+      'positions-exceeded',
+      `${total} tokens in a row, and the model has learned ${config.maxPositionEmbeddings} positions; use shorter texts (max_length).`,
+      { tokens: total },
+    );
+  }
   let stream: Passed =
     places[0] === 'enclave' ? await gate.embed(ids, layout) : await run(0, padded(await gate.authorise(ids), layout));
   for (let segment = 1; segment < places.length - 1; segment += 1) {

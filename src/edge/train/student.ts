@@ -9,6 +9,7 @@ import { memoryTensors } from '../../model/checkpoint/memory-tensors.js';
 import { openCheckpoint } from '../../model/checkpoint/open.js';
 import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
 import type { DecoderConfig } from '../../model/config.js';
+import { assertStudent } from '../../model/training-layers.js';
 import { RandomStream } from '../data/random.js';
 
 /** A float32 tensor whose buffer training updates in place. */
@@ -25,13 +26,14 @@ export interface Student {
 /**
  * Opens `source`: a checkpoint (folder, GGUF file, hub id), or a shape without weights (a config.json, or a folder that holds
  * one and no weights), which gives random ones drawn from `seed`: matrices normal with the configuration's
- * initializer_range, gains 1, biases 0.
+ * initializer_range, gains 1, biases 0. Throws UnsupportedError for a family that can only be a teacher.
  */
 export async function openStudent(source: string, seed: number): Promise<Student> {
   const shape = await shapeOnly(source);
   if (shape !== null) return randomStudent(await readConfig(shape), seed);
   const checkpoint = await openCheckpoint(source);
   try {
+    assertStudent(checkpoint.config);
     const parameters = new Map<string, Parameter>();
     for (const { name, shape } of expectedTensors(checkpoint.config))
       parameters.set(name, { data: await checkpoint.tensors.read(name), shape });
@@ -53,6 +55,7 @@ async function shapeOnly(source: string): Promise<string | null> {
 
 /** A student of this shape with random weights: the same seed gives the same bits. */
 export function randomStudent(config: DecoderConfig, seed: number): Student {
+  assertStudent(config);
   const parameters = new Map<string, Parameter>();
   for (const { name, shape } of expectedTensors(config)) {
     const data = new Float32Array(shape.reduce((a, b) => a * b, 1));

@@ -3,6 +3,7 @@
 
 import { MalformedError } from '../../trusted/wire/errors.js';
 import type { DecoderConfig } from '../config.js';
+import { normNames, type Sublayer } from '../decoder.js';
 import type { TensorInfo, TensorSource } from '../tensors.js';
 
 /** In the order of computation; `lm_head.weight` is absent when the head is tied to the embedding. dtype is F32 throughout. */
@@ -19,20 +20,33 @@ export function expectedTensors(config: DecoderConfig): TensorInfo[] {
     if (bias) add(`${name}.bias`, out);
   };
   add('model.embed_tokens.weight', vocabSize, width);
+  if (config.positions === 'learned') add('model.embed_positions.weight', config.maxPositionEmbeddings, width);
   for (let layer = 0; layer < config.numHiddenLayers; layer++) {
     const block = `model.layers.${layer}`;
-    add(`${block}.input_layernorm.weight`, width);
+    const norm = (sublayer: Sublayer, side: 'before' | 'after'): void => {
+      const name = normNames(config.norms, layer, sublayer)[side];
+      if (name !== null) add(`${name}.weight`, width);
+    };
+    norm('attention', 'before');
     linear(`${block}.self_attn.q_proj`, queryWidth, width, config.qkvBias);
     linear(`${block}.self_attn.k_proj`, keyWidth, width, config.qkvBias);
     linear(`${block}.self_attn.v_proj`, keyWidth, width, config.qkvBias);
+    if (config.qkNorm !== null) {
+      const perHead = config.qkNorm === 'head';
+      add(`${block}.self_attn.q_norm.weight`, perHead ? config.headDim : queryWidth);
+      add(`${block}.self_attn.k_norm.weight`, perHead ? config.headDim : keyWidth);
+    }
     linear(`${block}.self_attn.o_proj`, width, queryWidth, config.outputBias);
-    add(`${block}.post_attention_layernorm.weight`, width);
-    linear(`${block}.mlp.gate_proj`, inner, width, config.mlpBias);
+    norm('attention', 'after');
+    norm('feedForward', 'before');
+    if (config.gatedMlp) linear(`${block}.mlp.gate_proj`, inner, width, config.mlpBias);
     linear(`${block}.mlp.up_proj`, inner, width, config.mlpBias);
     linear(`${block}.mlp.down_proj`, width, inner, config.mlpBias);
+    norm('feedForward', 'after');
   }
   add('model.norm.weight', width);
   if (!config.tieWordEmbeddings) add('lm_head.weight', vocabSize, width);
+  if (config.headBias) add('lm_head.bias', vocabSize);
   return tensors;
 }
 

@@ -1,8 +1,8 @@
-// GGUF metadata → DecoderConfig, for the architectures `llama` (Mistral included) and `qwen2`.
+// GGUF metadata → DecoderConfig, for the architectures `llama` (Mistral included), `qwen2`, `qwen3`, `gemma3` and `phi3`.
 // Zone: edge and owner. What the file does not state is taken from its tensors: tied head, biases, vocabulary.
 
 import { UnsupportedError } from '../../trusted/wire/errors.js';
-import type { DecoderConfig, RopeScaling } from '../config.js';
+import { type DecoderConfig, plainFeatures, type RopeScaling } from '../config.js';
 import type { GgufValue } from './gguf-header.js';
 import { JsonFields } from './json-fields.js';
 
@@ -21,8 +21,9 @@ export function parseGgufConfig(
 ): DecoderConfig {
   const root = new JsonFields(metadata, file);
   const architecture = root.text('general.architecture');
-  if (architecture !== 'llama' && architecture !== 'qwen2') {
-    throw unsupported(file, 'general.architecture', architecture, 'supported are llama (with Mistral) and qwen2');
+  if (!isKnown(architecture)) {
+    const known = `supported are ${Object.keys(modelTypes).join(', ')} (llama with Mistral)`;
+    throw unsupported(file, 'general.architecture', architecture, known);
   }
   const fields = new JsonFields(withoutPrefix(metadata, `${architecture}.`), file, `${architecture}.`);
   if (fields.get('expert_count') !== undefined && fields.get('expert_count') !== 0) {
@@ -53,12 +54,14 @@ export function parseGgufConfig(
   const slidingWindow =
     fields.get('attention.sliding_window') === undefined ? null : fields.count('attention.sliding_window');
   const layer = 'model.layers.0';
+  const numHiddenLayers = fields.count('block_count');
   return {
-    modelType: architecture === 'qwen2' ? 'qwen2' : slidingWindow === null ? 'llama' : 'mistral',
+    ...plainFeatures,
+    modelType: architecture === 'llama' && slidingWindow !== null ? 'mistral' : modelTypes[architecture],
     vocabSize: facts.vocabSize,
     hiddenSize,
     intermediateSize: fields.count('feed_forward_length'),
-    numHiddenLayers: fields.count('block_count'),
+    numHiddenLayers,
     numAttentionHeads,
     numKeyValueHeads: fields.count('attention.head_count_kv', numAttentionHeads),
     headDim,
@@ -77,7 +80,52 @@ export function parseGgufConfig(
     ],
     padTokenId: root.tokenId('tokenizer.ggml.padding_token_id'),
     initializerRange: 0.02,
+    ...readFeatures(architecture, fields, numHiddenLayers, headDim),
   };
+}
+
+const modelTypes = { llama: 'llama', qwen2: 'qwen2', qwen3: 'qwen3', gemma3: 'gemma3_text', phi3: 'phi3' } as const;
+type Architecture = keyof typeof modelTypes;
+
+function isKnown(architecture: string): architecture is Architecture {
+  return Object.hasOwn(modelTypes, architecture);
+}
+
+function readFeatures(
+  architecture: Architecture,
+  fields: JsonFields,
+  blocks: number,
+  headDim: number,
+): Partial<DecoderConfig> {
+  if (architecture === 'qwen3') return { qkNorm: 'head' };
+  if (architecture !== 'gemma3') return {};
+  const cap = (key: string): number | null => (fields.get(key) === undefined ? null : fields.positive(key));
+  // Gemma 3 27B alone scales by its width per head instead of the heads' own width.
+  const scaled = blocks === 62 ? fields.count('embedding_length') / fields.count('attention.head_count') : headDim;
+  return {
+    slidingBlocks: slidingBlocks(fields, blocks),
+    localRopeTheta: fields.positive('rope.freq_base_swa', 10_000),
+    norms: 'both',
+    qkNorm: 'head',
+    activation: 'gelu',
+    attentionScale: scaled ** -0.5,
+    attentionSoftCap: cap('attn_logit_softcapping'),
+    finalSoftCap: cap('final_logit_softcapping'),
+    tieWordEmbeddings: false,
+  };
+}
+
+/** Which blocks have a window: a flag each, or one without after every so many; by default every sixth, as in llama.cpp's loader. */
+function slidingBlocks(fields: JsonFields, blocks: number): boolean[] {
+  const key = 'attention.sliding_window_pattern';
+  const pattern = fields.get(key);
+  if (typeof pattern === 'boolean') return Array<boolean>(blocks).fill(pattern);
+  if (Array.isArray(pattern)) {
+    if (pattern.length !== blocks) throw fields.wrong(key, `a number or a list of ${blocks} flags`);
+    return pattern.map((item) => item === true || item === 1);
+  }
+  const every = fields.count(key, 6);
+  return Array.from({ length: blocks }, (_, block) => (block + 1) % every !== 0);
 }
 
 function readScaling(

@@ -3,6 +3,9 @@
 
 import type { FileHandle } from 'node:fs/promises';
 import { MalformedError, UnsupportedError } from '../../trusted/wire/errors.js';
+import type { DecoderConfig } from '../config.js';
+import { importGemma3 } from '../families/gemma3_text.js';
+import { familyOf } from '../families/index.js';
 import type { TensorInfo, TensorSource } from '../tensors.js';
 import { checkTensors } from './expected-tensors.js';
 import { fingerprintFiles, openForReading, readExactly } from './file-reads.js';
@@ -30,7 +33,9 @@ export async function openGguf(file: string): Promise<Checkpoint> {
     }
     const stored = locate(header, size, file);
     const factors = stored.get(ropeFactorsName);
-    const source = new GgufSource(handle, file, stored, metadata['general.architecture'] === 'llama');
+    refuseLongRope(stored, file);
+    const architecture = String(metadata['general.architecture']);
+    const source = new GgufSource(handle, file, stored, architecture);
     const embedding = source.has('model.embed_tokens.weight') ? source.info('model.embed_tokens.weight').shape : [0];
     const config = parseGgufConfig(
       metadata,
@@ -42,12 +47,30 @@ export async function openGguf(file: string): Promise<Checkpoint> {
       file,
     );
     source.headDim = config.headDim;
-    checkTensors(source, config, file);
-    return { path: file, config, tensors: source, tokenizer: ggufTokenizer(metadata, config, file) };
+    const tensors = importGguf(source, config);
+    checkTensors(tensors, config, file);
+    return { path: file, config, tensors, tokenizer: ggufTokenizer(metadata, config, file) };
   } catch (error) {
     await handle.close();
     throw error;
   }
+}
+
+/** llama.cpp's conversion has already added the 1 that Gemma's own checkpoints leave out of their gains. */
+function importGguf(source: TensorSource, config: DecoderConfig): TensorSource {
+  if (config.modelType === 'gemma3_text') return importGemma3(source, config, 0);
+  return familyOf(config.modelType, 'config').importTensors?.(source, config) ?? source;
+}
+
+/** Two sets of frequency factors, for short and long contexts (Phi-3 128k). */
+function refuseLongRope(stored: ReadonlyMap<string, Stored>, file: string): void {
+  const tensor = [...stored.keys()].find((name) => /^rope_factors_(long|short)\b/.test(name));
+  if (tensor === undefined) return;
+  throw new UnsupportedError(
+    'rope-unsupported',
+    `${file}: tensor "${tensor}" asks for longrope scaling, which is not supported; use the variant with the short context.`,
+    { file, tensor },
+  );
 }
 
 /** Reads a growing prefix until the header is whole: vocabularies make it megabytes long and nothing says how long beforehand. */
@@ -106,12 +129,12 @@ class GgufSource implements TensorSource {
   readonly #tensors = new Map<string, Stored>();
   readonly #adjacentPairs: boolean;
 
-  constructor(handle: FileHandle, file: string, stored: ReadonlyMap<string, Stored>, adjacentPairs: boolean) {
+  constructor(handle: FileHandle, file: string, stored: ReadonlyMap<string, Stored>, architecture: string) {
     this.#handle = handle;
     this.#file = file;
-    this.#adjacentPairs = adjacentPairs;
+    this.#adjacentPairs = architecture === 'llama';
     for (const tensor of stored.values()) {
-      const name = toHfName(tensor.name);
+      const name = toHfName(tensor.name, architecture);
       if (name !== undefined) this.#tensors.set(name, tensor);
     }
   }

@@ -5,6 +5,7 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MalformedError, UnsupportedError } from '../../trusted/wire/errors.js';
 import type { DecoderConfig } from '../config.js';
+import { familyOf } from '../families/index.js';
 import { writeFileAtomic } from '../files.js';
 import type { TensorSource } from '../tensors.js';
 import { checkTensors, expectedTensors } from './expected-tensors.js';
@@ -37,7 +38,8 @@ export async function readConfig(file: string): Promise<DecoderConfig> {
 export async function openDirectory(folder: string): Promise<Checkpoint> {
   const config = await readConfig(join(folder, 'config.json'));
   const tokenizer = await readTokenizerFiles(folder);
-  const tensors = await openWeights(folder);
+  const stored = await openWeights(folder);
+  const tensors = familyOf(config.modelType, folder).importTensors?.(stored, config) ?? stored;
   try {
     checkTensors(tensors, config, folder);
     return { path: folder, config: withGenerationEos(config, tokenizer, folder), tensors, tokenizer };

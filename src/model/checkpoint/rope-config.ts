@@ -8,11 +8,11 @@ import type { JsonFields } from './json-fields.js';
 type RopeConfig = Pick<DecoderConfig, 'ropeTheta' | 'ropeScaling'>;
 
 /** Both styles; where both are present `rope_parameters` wins, as in transformers 5. */
-export function parseRope(fields: JsonFields, maxPositionEmbeddings: number): RopeConfig {
+export function parseRope(fields: JsonFields, maxPositionEmbeddings: number, defaultTheta = 10000): RopeConfig {
   const parameters = fields.nested('rope_parameters') ?? fields.nested('rope_scaling');
   const ropeTheta =
     parameters?.get('rope_theta') === undefined
-      ? fields.positive('rope_theta', 10000)
+      ? fields.positive('rope_theta', defaultTheta)
       : parameters.positive('rope_theta');
   for (const level of parameters === undefined ? [fields] : [fields, parameters]) {
     if (level.positive('partial_rotary_factor', 1) !== 1) {
@@ -22,7 +22,8 @@ export function parseRope(fields: JsonFields, maxPositionEmbeddings: number): Ro
   return { ropeTheta, ropeScaling: parameters === undefined ? null : parseScaling(parameters, maxPositionEmbeddings) };
 }
 
-function parseScaling(fields: JsonFields, maxPositionEmbeddings: number): RopeScaling | null {
+/** The scaling of one set of rotary settings. Throws UnsupportedError for a type not built here. */
+export function parseScaling(fields: JsonFields, maxPositionEmbeddings: number): RopeScaling | null {
   const key = fields.get('rope_type') === undefined ? 'type' : 'rope_type';
   const type = fields.text(key, 'default');
   switch (type) {

@@ -2,12 +2,14 @@
 // Zone: edge and owner. Defaults as in transformers' LlamaConfig.
 
 import { UnsupportedError } from '../../trusted/wire/errors.js';
-import type { Family } from './family.js';
+import { type Family, silu } from './family.js';
 
 export const llama: Family = {
   modelType: 'llama',
   architecture: 'LlamaForCausalLM',
   defaults: { numKeyValueHeads: null, maxPositionEmbeddings: 2048, bosTokenId: 1, eosTokenIds: [2] },
+  student: true,
+  activations: silu,
   readBiases(fields) {
     const attention = fields.flag('attention_bias', false);
     return { qkvBias: attention, outputBias: attention, mlpBias: fields.flag('mlp_bias', false) };

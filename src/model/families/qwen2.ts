@@ -3,24 +3,20 @@
 
 import { UnsupportedError } from '../../trusted/wire/errors.js';
 import type { JsonFields } from '../checkpoint/json-fields.js';
-import type { Family } from './family.js';
+import type { DecoderConfig } from '../config.js';
+import { type Family, silu } from './family.js';
 
 export const qwen2: Family = {
   modelType: 'qwen2',
   architecture: 'Qwen2ForCausalLM',
   defaults: { numKeyValueHeads: 32, maxPositionEmbeddings: 32768, bosTokenId: null, eosTokenIds: [] },
+  student: true,
+  activations: silu,
   readBiases: () => ({ qkvBias: true, outputBias: false, mlpBias: false }),
   readSlidingWindow(fields, numHiddenLayers) {
-    if (!fields.flag('use_sliding_window', false) || fields.get('sliding_window') === undefined) return null;
-    const windowed = windowedLayers(fields, numHiddenLayers);
-    if (windowed === 0) return null;
-    if (windowed === numHiddenLayers) return fields.count('sliding_window');
-    throw new UnsupportedError(
-      'window-unsupported',
-      `${fields.file}: "use_sliding_window" gives ${windowed} of ${numHiddenLayers} layers a window; supported are all layers or none.`,
-      { file: fields.file, key: 'use_sliding_window' },
-    );
+    return qwenWindows(fields, numHiddenLayers).includes(true) ? fields.count('sliding_window') : null;
   },
+  readFeatures: (fields, { numHiddenLayers }) => ({ slidingBlocks: mixed(qwenWindows(fields, numHiddenLayers)) }),
   toHf(config) {
     if (!config.qkvBias || config.outputBias || config.mlpBias) {
       throw new UnsupportedError(
@@ -28,18 +24,33 @@ export const qwen2: Family = {
         'A qwen2 config.json has biases on q, k and v and nowhere else.',
       );
     }
-    return config.slidingWindow === null
-      ? { use_sliding_window: false, sliding_window: null }
-      : { use_sliding_window: true, sliding_window: config.slidingWindow, max_window_layers: 0 };
+    return qwenWindowToHf(config);
   },
 };
 
-function windowedLayers(fields: JsonFields, numHiddenLayers: number): number {
+/** Which blocks have a window: those of `layer_types`, or all from `max_window_layers` on; none unless it is switched on. */
+export function qwenWindows(fields: JsonFields, blocks: number): boolean[] {
+  if (!fields.flag('use_sliding_window', false) || fields.get('sliding_window') === undefined)
+    return Array<boolean>(blocks).fill(false);
   const types = fields.get('layer_types');
-  if (Array.isArray(types)) return types.filter((type) => type === 'sliding_attention').length;
-  const first = fields.get('max_window_layers');
-  if (first !== undefined && (typeof first !== 'number' || !Number.isSafeInteger(first) || first < 0)) {
-    throw fields.wrong('max_window_layers', 'a layer number');
+  if (types !== undefined) {
+    if (!Array.isArray(types) || types.length !== blocks) throw fields.wrong('layer_types', `a list of ${blocks}`);
+    return types.map((type) => type === 'sliding_attention');
   }
-  return Math.max(0, numHiddenLayers - (first ?? 28));
+  const first = fields.get('max_window_layers') ?? 28;
+  if (typeof first !== 'number' || !Number.isSafeInteger(first) || first < 0)
+    throw fields.wrong('max_window_layers', 'a layer number');
+  return Array.from({ length: blocks }, (_, block) => block >= first);
+}
+
+/** null where all blocks are alike. */
+export function mixed(windows: boolean[]): boolean[] | null {
+  return windows.includes(true) && windows.includes(false) ? windows : null;
+}
+
+export function qwenWindowToHf({ slidingWindow, slidingBlocks }: DecoderConfig): Record<string, unknown> {
+  if (slidingWindow === null) return { use_sliding_window: false, sliding_window: null };
+  const types = slidingBlocks?.map((windowed) => (windowed ? 'sliding_attention' : 'full_attention'));
+  const blocks = types === undefined ? { max_window_layers: 0 } : { layer_types: types };
+  return { use_sliding_window: true, sliding_window: slidingWindow, ...blocks };
 }

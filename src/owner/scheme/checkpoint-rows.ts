@@ -70,6 +70,19 @@ export async function columnsOf(
   };
 }
 
+/** Rows of the square matrix with the tensor on its diagonal. */
+export async function diagonalRows(tensors: TensorSource, tensor: string): Promise<TakeRows> {
+  const values = await readChecked(tensors, tensor);
+  return async (groups, group) => {
+    const out = new Float32Array(groups.length * group * values.length);
+    for (let place = 0; place < groups.length * group; place++) {
+      const row = groups[Math.floor(place / group)]! * group + (place % group);
+      out[place * values.length + row] = values[row]!;
+    }
+    return out;
+  };
+}
+
 async function readChecked(tensors: TensorSource, tensor: string): Promise<Float32Array> {
   const whole = await tensors.read(tensor);
   checkFinite(tensor, whole);

@@ -6,7 +6,7 @@ import type { TensorSource } from '../../model/tensors.js';
 import { joinTiles, transposed, type WeightTile, wholeTile } from '../../model/weight-tiles.js';
 import { type SegmentWeight, sizeOfWeight } from '../../model/weights.js';
 import { type BasisChange, change } from './basis.js';
-import { checkFinite, columnsOf, rowsOf, type TakeRows } from './checkpoint-rows.js';
+import { checkFinite, columnsOf, diagonalRows, rowsOf, type TakeRows } from './checkpoint-rows.js';
 import type { LockScheme } from './lock-scheme.js';
 
 /** Bytes in float32. */
@@ -55,6 +55,12 @@ export async function* lockedTiles(
     return;
   }
   const rows = weight.rows === null ? null : await lock.basis(weight.rows, at);
+  if (weight.kind === 'diagonal') {
+    const [{ tensor, columns }, width] = [weight.parts[0]!, weight.shape[0]!];
+    const part = { rows, columns: await lock.basis(columns, at), gain: null, column: 0, tileBytes: sizes.tile };
+    yield* tilesOfRows({ ...part, shape: [width, width] }, await diagonalRows(tensors, tensor));
+    return;
+  }
   const gain = lock.foldsGains && weight.gain !== null ? await tensors.read(weight.gain) : null;
   if (gain !== null) checkFinite(weight.gain!, gain);
   let column = 0;

@@ -5,8 +5,9 @@ import type { Space } from '../../model/weights.js';
 import { LabelledStream } from '../../trusted/lock/stream.js';
 import { vocabularyPermutation } from '../../trusted/lock/vocabulary.js';
 import { type BasisChange, blockDiagonal, chain, orthogonal, pairRotations, permuted, scaled } from './basis.js';
+import { leftOutOf } from './left-out.js';
 import type { LockScheme } from './lock-scheme.js';
-import { haarOrthogonal, uniform, wellConditioned } from './orthogonal.js';
+import { haarOrthogonal, type Invertible, uniform, wellConditioned } from './orthogonal.js';
 
 /** Bounds of the secret stretches; small, so that float32 and later quantisation lose nothing. */
 const VALUE_STRETCH = 1.4;
@@ -53,14 +54,7 @@ async function attentionSpaces(stream: (role: string) => LabelledStream, config:
   const { kv, query } = headPermutations(stream('heads'), kvHeads, group);
   const [moveKv, moveQuery] = [permuted(kv, headDim), permuted(query, headDim)];
 
-  const mixing = stream('values');
-  const transposed = new Float32Array(kvHeads * headDim * headDim);
-  const inverse = new Float32Array(transposed.length);
-  for (let j = 0; j < kvHeads; j++) {
-    const block = await wellConditioned(mixing, headDim, VALUE_STRETCH);
-    transposed.set(block.transposed, j * headDim * headDim);
-    inverse.set(block.inverse, j * headDim * headDim);
-  }
+  const { transposed, inverse } = await mixingMatrices(stream('values'), kvHeads, headDim, VALUE_STRETCH);
   const value = blockDiagonal(transposed, inverse, headDim);
   const mixed = blockDiagonal(
     forQueryHeads(transposed, kvHeads, group),
@@ -68,31 +62,82 @@ async function attentionSpaces(stream: (role: string) => LabelledStream, config:
     headDim,
   );
 
-  const pairs = stream('pairs');
-  const angles = Float32Array.from({ length: (kvHeads * headDim) / 2 }, () => 2 * Math.PI * uniform(pairs));
-  const factors = stretches(pairs, angles.length, PAIR_STRETCH);
-  const q = pairRotations(forQueryHeads(angles, kvHeads, group), forQueryHeads(factors, kvHeads, group), headDim);
-  // (q·ρR)(k·ρ⁻¹R)ᵀ = q·kᵀ.
-  const k = pairRotations(
-    angles,
-    factors.map((factor) => 1 / factor),
-    headDim,
-  );
+  const pair = await queryKeyPair(stream('pairs'), config);
   return {
-    query: chain(q, moveQuery),
-    key: chain(k, moveKv),
+    query: pair === null ? moveQuery : chain(pair.query, moveQuery),
+    key: pair === null ? moveKv : chain(pair.key, moveKv),
     value: chain(value, moveKv),
     heads: chain(mixed, moveQuery),
   };
 }
 
+/**
+ * Changes of queries and keys, per key/value head, that leave q·kᵀ as it is: stretched rotations of RoPE's pairs, or any well-conditioned
+ * M with its inverse transpose where nothing is rotated. null where a norm lies between the projections and the product.
+ */
+async function queryKeyPair(
+  stream: LabelledStream,
+  config: DecoderConfig,
+): Promise<{ query: BasisChange; key: BasisChange } | null> {
+  const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, qkNorm, positions } = config;
+  const group = heads / kvHeads;
+  if (qkNorm !== null) return null;
+  if (positions === 'learned') {
+    const { transposed, inverse } = await mixingMatrices(stream, kvHeads, headDim, PAIR_STRETCH);
+    const query = blockDiagonal(
+      forQueryHeads(transposed, kvHeads, group),
+      forQueryHeads(inverse, kvHeads, group),
+      headDim,
+    );
+    // Keys change by M⁻ᵀ: its transpose is M⁻¹ and its inverse Mᵀ.
+    return { query, key: blockDiagonal(inverse, transposed, headDim) };
+  }
+  const angles = Float32Array.from({ length: (kvHeads * headDim) / 2 }, () => 2 * Math.PI * uniform(stream));
+  const factors = stretches(stream, angles.length, PAIR_STRETCH);
+  const query = pairRotations(forQueryHeads(angles, kvHeads, group), forQueryHeads(factors, kvHeads, group), headDim);
+  // (q·ρR)(k·ρ⁻¹R)ᵀ = q·kᵀ.
+  const key = pairRotations(
+    angles,
+    factors.map((factor) => 1 / factor),
+    headDim,
+  );
+  return { query, key };
+}
+
+/** One well-conditioned matrix per key/value head: transposes and inverses, each [kvHeads, headDim, headDim]. */
+async function mixingMatrices(
+  stream: LabelledStream,
+  kvHeads: number,
+  headDim: number,
+  stretch: number,
+): Promise<Invertible> {
+  const size = headDim * headDim;
+  const transposed = new Float32Array(kvHeads * size);
+  const inverse = new Float32Array(kvHeads * size);
+  for (let j = 0; j < kvHeads; j++) {
+    const block = await wellConditioned(stream, headDim, stretch);
+    transposed.set(block.transposed, j * size);
+    inverse.set(block.inverse, j * size);
+  }
+  return { transposed, inverse };
+}
+
 function feedForwardSpaces(stream: (role: string) => LabelledStream, config: DecoderConfig): BlockSpaces {
   const size = config.intermediateSize;
   const move = permuted(stream('neurons').permutation(size));
+  if (!config.gatedMlp) return { up: move, neurons: move };
   const signed = stream('scales');
   const factors = stretches(signed, size, NEURON_STRETCH).map((c) => (signed.u32() % 2 === 0 ? c : -c));
   const stretch = chain(scaled(factors), move);
   return { gate: move, up: stretch, neurons: stretch };
+}
+
+/** Bases of what the sublayers hand to the norms of their outputs, which commute with any rotation once their gain is one. */
+async function outputSpaces(stream: (role: string) => LabelledStream, config: DecoderConfig): Promise<BlockSpaces> {
+  if (config.norms === 'pre') return {};
+  const basis = async (role: 'attention-out' | 'feed-forward-out'): Promise<BasisChange> =>
+    orthogonal(await haarOrthogonal(stream(role), config.hiddenSize), config.hiddenSize);
+  return { 'attention-out': await basis('attention-out'), 'feed-forward-out': await basis('feed-forward-out') };
 }
 
 export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockScheme {
@@ -112,9 +157,11 @@ export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockSch
 
   async function spacesOf(block: number): Promise<BlockSpaces> {
     if (spaces?.block !== block) {
+      for (const basis of Object.values(spaces?.spaces ?? {})) await basis.close?.();
       const stream = (role: string): LabelledStream => new LabelledStream(seed, `rotation/block ${block}/${role}`);
       const attention = await attentionSpaces(stream, config);
-      spaces = { block, spaces: { ...attention, ...feedForwardSpaces(stream, config) } };
+      const outputs = await outputSpaces(stream, config);
+      spaces = { block, spaces: { ...attention, ...feedForwardSpaces(stream, config), ...outputs } };
     }
     return spaces.spaces;
   }
@@ -122,7 +169,7 @@ export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockSch
   return {
     scheme: 'rotation',
     foldsGains: true,
-    leftOut: [],
+    leftOut: leftOutOf('rotation', config),
     basis: async (space, { segment, block }) => {
       if (space === 'residual') return residualOf(segment);
       if (space === 'vocabulary') return vocabulary;

@@ -50,7 +50,7 @@ const elements = (shape: readonly number[]): number => shape.reduce((product, le
 const bytesOf = ({ shape, type }: SealedTensor): number => elements(shape) * WIDTHS[type];
 
 function tensorsOf(stage: Stage): readonly SealedTensor[] {
-  if (stage.kind === 'embed') return stage.tiles;
+  if (stage.kind === 'embed') return stage.positions === null ? stage.tiles : [...stage.tiles, stage.positions];
   return stage.kind === 'head' ? stage.tiles.flatMap((tile) => tile.weights) : stage.weights;
 }
 
@@ -79,10 +79,15 @@ export class EnclaveParts {
     this.#bundleKey = bundleKey.slice();
   }
 
-  /** Ids [rows × tokens], padded with any token → hidden [rows × tokens, width], through the first segment. */
+  /**
+   * Ids [rows × tokens], padded with any token → hidden [rows × tokens, width], through the first segment.
+   * Refuses `positions-exceeded` where positions are learned and these are too many.
+   */
   async enter(ids: Int32Array, layout: Layout, cache: BlockCache | null, past: number): Promise<Float32Array> {
     const { stages } = this.#segment(0);
     const embed = stages[0] as Embed;
+    const known = embed.positions?.shape[0] ?? Number.POSITIVE_INFINITY;
+    if (past + layout.tokens > known) refuse('positions-exceeded', known, past + layout.tokens);
     const hidden = new Float32Array(ids.length * embed.width);
     embed.tiles.forEach((tile, index) => {
       const table = this.#tensor(0, tile).data as Float32Array;
@@ -92,6 +97,11 @@ export class EnclaveParts {
         if (row >= 0 && row < table.length) hidden.set(table.subarray(row, row + embed.width), i * embed.width);
       });
     });
+    if (embed.positions !== null) {
+      const places = this.#tensor(0, embed.positions).data as Float32Array;
+      const [from, period] = [past * embed.width, layout.tokens * embed.width];
+      for (let i = 0; i < hidden.length; i++) hidden[i]! += places[from + (i % period)]!;
+    }
     return this.#through(0, stages.slice(1), hidden, layout, cache, past);
   }
 

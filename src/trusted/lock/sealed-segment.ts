@@ -21,16 +21,17 @@ export interface SealedTensor {
 
 /** What the enclave does with a batch, stage by stage. `graph` is the piece with the ONNX bytes, shared by stages of one shape. */
 export type Stage =
-  /** Token ids → hidden: a table [vocabulary, width] in tiles of `tileRows` rows. */
+  /** Token ids → hidden: a table [vocabulary, width] in tiles of `tileRows` rows; `positions` [positions, width] is added where learned. */
   | {
       readonly kind: 'embed';
       readonly width: number;
       readonly tileRows: number;
       readonly tiles: readonly SealedTensor[];
+      readonly positions: SealedTensor | null;
     }
   /** hidden → hidden, row by row (final norm, change of basis). */
   | { readonly kind: 'map'; readonly graph: number; readonly weights: readonly SealedTensor[] }
-  /** hidden and a key/value cache → both. `frequencies` are RoPE's, one per pair; `activationBytes` per token at the peak. */
+  /** hidden and a key/value cache → both. `frequencies` are RoPE's in this block, one per pair; `activationBytes` per token at the peak. */
   | {
       readonly kind: 'block';
       readonly graph: number;

@@ -30,6 +30,7 @@ export const REFUSALS = [
   'pass-unknown',
   'cache-length',
   'memory-exceeded',
+  'positions-exceeded',
 ] as const;
 
 export type Refusal = (typeof REFUSALS)[number];
@@ -46,4 +47,5 @@ export const REFUSAL_NUMBERS: Readonly<Partial<Record<Refusal, readonly [string,
   'part-not-held': ['segment'],
   'cache-length': ['cachedTokens', 'requestedTokens'],
   'memory-exceeded': ['memoryBytes', 'neededBytes'],
+  'positions-exceeded': ['knownPositions', 'requestedTokens'],
 };
