@@ -5,6 +5,7 @@ import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Placement } from '../graph/onnx.js';
 import { type SegmentGraph, type SegmentWeight, sizeOfWeight } from './segments.js';
+import { type StoredTensor, storedTensors } from './stored-weight.js';
 import type { TensorSource } from './tensors.js';
 
 const alignment = 64;
@@ -63,11 +64,12 @@ export async function writeSegments(
     try {
       let offset = 0;
       for (const weight of segment.weights) {
-        const data = await weightOf(weight);
-        offset = Math.ceil(offset / alignment) * alignment;
-        await writeFully(handle, data, offset);
-        placement.set(weight.name, { offset, length: data.byteLength });
-        offset += data.byteLength;
+        for (const { name, data } of storedTensors(weight, await weightOf(weight))) {
+          offset = Math.ceil(offset / alignment) * alignment;
+          await writeFully(handle, data, offset);
+          placement.set(name, { offset, length: data.byteLength });
+          offset += data.byteLength;
+        }
       }
       await handle.sync();
     } finally {
@@ -79,7 +81,7 @@ export async function writeSegments(
   return files;
 }
 
-async function writeFully(handle: FileHandle, data: Float32Array, position: number): Promise<void> {
+async function writeFully(handle: FileHandle, data: StoredTensor['data'], position: number): Promise<void> {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   for (let done = 0; done < bytes.length; ) {
     const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);

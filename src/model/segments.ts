@@ -5,7 +5,7 @@ import { encodeModel, type Placement } from '../graph/onnx.js';
 import type { DecoderConfig } from './config.js';
 import { decoderBody } from './decoder.js';
 import { ForwardLayers } from './forward-layers.js';
-import type { LinearFormat } from './linear-lowering.js';
+import { createLinear, type LinearFormat } from './linear-lowering.js';
 
 /**
  * The space that one axis of a weight lives in. A lock gives each space a change of basis: whoever writes into the space is multiplied
@@ -58,9 +58,9 @@ export interface SegmentGraph {
 }
 
 /** Embedding to final norm: input_ids [batch, tokens] and a cache → hidden [batch, tokens, width] and the longer cache. */
-function bodySegment(config: DecoderConfig): SegmentGraph {
+function bodySegment(config: DecoderConfig, format: LinearFormat): SegmentGraph {
   const graph = new Graph();
-  const layers = new ForwardLayers(graph, config);
+  const layers = new ForwardLayers(graph, config, format);
   graph.output('hidden', decoderBody(layers, config));
   return {
     index: 0,
@@ -86,17 +86,17 @@ export function headWeight(config: DecoderConfig): SegmentWeight {
 }
 
 /** hidden [rows, width], inverse temperature, k → the k largest log-probabilities of each row and their ids. */
-function headSegment(config: DecoderConfig): SegmentGraph {
+function headSegment(config: DecoderConfig, format: LinearFormat): SegmentGraph {
   const { hiddenSize, vocabSize } = config;
   const graph = new Graph();
   const hidden = graph.input('hidden', 'float32', ['rows', hiddenSize]);
   const inverseTemperature = graph.input('inverse_temperature', 'float32', []);
   const k = graph.input('k', 'int64', [1]);
-  const weight = headWeight(config);
+  const weight = { ...headWeight(config), format };
   // Scaling the hidden state by 1/T scales every logit at a fraction of the cost.
   const scaled = graph.emitOne('Mul', [hidden, inverseTemperature], { shape: ['rows', hiddenSize] });
   const shape = ['rows', vocabSize];
-  const logits = graph.emitOne('MatMul', [scaled, graph.weight(weight.name, weight.shape as number[])], { shape });
+  const logits = createLinear(graph, format).product(scaled, weight);
   const logprobs = graph.emitOne('LogSoftmax', [logits], { shape }, { axis: -1 });
   const top = graph.emit('TopK', [logprobs, k], [{ shape: ['rows', 'k'] }, { shape: ['rows', 'k'], dtype: 'int64' }], {
     axis: -1,
@@ -115,6 +115,6 @@ function headSegment(config: DecoderConfig): SegmentGraph {
 }
 
 /** The graphs of a teacher whose parts all lie on the accelerator: the body, then the head. */
-export function buildSegments(config: DecoderConfig): SegmentGraph[] {
-  return [bodySegment(config), headSegment(config)];
+export function buildSegments(config: DecoderConfig, format: LinearFormat = 'float32'): SegmentGraph[] {
+  return [bodySegment(config, format), headSegment(config, format)];
 }

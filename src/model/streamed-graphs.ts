@@ -5,9 +5,11 @@ import { encodeModel } from '../graph/onnx.js';
 import type { DecoderConfig } from './config.js';
 import { decoderBlock } from './decoder.js';
 import { ForwardLayers } from './forward-layers.js';
-import { int8Product, type LinearFormat, quantiseRows } from './linear-lowering.js';
+import { int8Product, quantiseRows } from './linear-lowering.js';
 import { scalesName } from './quantise.js';
 import { headWeight, type SegmentWeight } from './segments.js';
+
+export type StreamedFormat = 'float32' | 'int8';
 
 export interface StreamedGraph {
   /** ONNX bytes without any weight. Parts of the same shape have the same bytes: one session runs them all. */
@@ -71,7 +73,7 @@ function finish(graph: WeightlessGraph, weights: readonly SegmentWeight[]): Stre
  * past_value [batch, kv heads, past, head width], weights; for some head widths position_ids. Outputs: next [batch, tokens, width], which
  * may be the buffer of hidden, present_key and present_value. int8 wants weights locked by scheme `rotation`.
  */
-export function buildBlock(config: DecoderConfig, index: number, format: LinearFormat): StreamedGraph {
+export function buildBlock(config: DecoderConfig, index: number, format: StreamedFormat): StreamedGraph {
   const graph = new WeightlessGraph(index);
   const layers = new ForwardLayers(graph, config, format);
   const hidden = graph.input('hidden', 'float32', ['batch', 'tokens', config.hiddenSize]);
@@ -85,7 +87,7 @@ export function buildBlock(config: DecoderConfig, index: number, format: LinearF
  * The norm before the head: hidden [batch, tokens, width] → normed. For int8 normed is uint8, as the head reads it, and row_factors
  * [batch, tokens, 1] come with it.
  */
-export function buildFinalNorm(config: DecoderConfig, format: LinearFormat): StreamedGraph {
+export function buildFinalNorm(config: DecoderConfig, format: StreamedFormat): StreamedGraph {
   const graph = new WeightlessGraph();
   const layers = new ForwardLayers(graph, config, format);
   // Attention's inputs are of no use here.
@@ -108,7 +110,7 @@ export function buildFinalNorm(config: DecoderConfig, format: LinearFormat): Str
  * logit, ids within the tile; log_sums [rows, 1]. `TopKRows` (head-tiles.ts) combines them. The listed weight is the whole head: cut its
  * columns by `headTiles`.
  */
-export function buildHeadTile(config: DecoderConfig, format: LinearFormat): StreamedGraph {
+export function buildHeadTile(config: DecoderConfig, format: StreamedFormat): StreamedGraph {
   const graph = new WeightlessGraph();
   const normed = graph.input('normed', format === 'int8' ? 'uint8' : 'float32', ['rows', config.hiddenSize]);
   const inverseTemperature = graph.input('inverse_temperature', 'float32', []);

@@ -6,13 +6,21 @@ import { writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { DecoderConfig } from '../model/config.js';
+import { equaliseNeurons } from '../model/equalise-neurons.js';
 import { writeSegments } from '../model/segment-weights.js';
 import { buildSegments, type SegmentWeight, sizeOfWeight } from '../model/segments.js';
 import type { TensorSource } from '../model/tensors.js';
 import { sealPart } from '../trusted/lock/sealed-part.js';
 import { MalformedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
-import { FORMAT_VERSION, type Manifest, type Plan, type Scheme, SEALED_PART } from '../trusted/wire/manifest.js';
+import {
+  FORMAT_VERSION,
+  type Manifest,
+  type Plan,
+  type Quantization,
+  type Scheme,
+  SEALED_PART,
+} from '../trusted/wire/manifest.js';
 import { writeBundle } from './bundle-writer.js';
 import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
 import { createScheme } from './scheme/lock-scheme.js';
@@ -36,6 +44,8 @@ export interface LockOptions {
   };
   readonly outDir: string;
   readonly scheme?: Scheme;
+  /** Quantises the accelerator's matrices after they are locked; `none` when absent. */
+  readonly quantize?: Quantization;
   /** Keys of an earlier lock, to repeat it; new ones when absent. */
   readonly keys?: OwnerKeys;
   /** 32 bytes; only without `keys`. */
@@ -51,6 +61,8 @@ export interface LockedBundle {
 
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
 
+const formats = { none: 'float32', int8: 'block8', int4: 'block4' } as const;
+
 /** Everything on the accelerator: the one placement that exists so far. */
 function acceleratorPlan(config: DecoderConfig): Plan {
   const blocks = Array.from({ length: config.numHiddenLayers }, () => 'accelerator' as const);
@@ -62,21 +74,24 @@ function acceleratorPlan(config: DecoderConfig): Plan {
  * MalformedError; then nothing is left in `outDir`.
  */
 export async function lockModel(options: LockOptions): Promise<LockedBundle> {
-  const { checkpoint, outDir, scheme = 'rotation', onProgress } = options;
+  const { checkpoint, outDir, scheme = 'rotation', quantize = 'none', onProgress } = options;
   const keys = options.keys ?? createOwnerKeys(options.seed === undefined ? {} : { lockSeed: options.seed });
   const { config, tensors } = checkpoint;
   const tokenizer = checkpoint.tokenizer as Readonly<Record<string, Uint8Array>>;
   const tokenizerJson = tokenizer['tokenizer.json'];
   if (tokenizerJson === undefined)
     throw new MalformedError('tokenizer-missing', 'the checkpoint has no tokenizer.json');
-  const lock = createScheme(scheme, keys.lockSeed, config);
-  const segments = buildSegments(config);
+  const lock = createScheme(scheme, keys.lockSeed, config, { quantised: quantize !== 'none' });
+  const segments = buildSegments(config, formats[quantize]);
   const weights = segments.flatMap((segment) => segment.weights);
   const bytesTotal = 4 * weights.reduce((sum, weight) => sum + sizeOfWeight(weight), 0);
   let done = 0;
   let bytesDone = 0;
+  const lockOne = (weight: SegmentWeight): Promise<Float32Array> => lockWeight(lock, tensors, weight, 0);
+  // The secret stretches of neurons would cost bits: they are evened out again, as anybody could who holds the bundle.
+  const weightOf = quantize === 'none' ? lockOne : equaliseNeurons(weights, lockOne);
   async function lockedWeight(weight: SegmentWeight): Promise<Float32Array> {
-    const locked = await lockWeight(lock, tensors, weight, 0);
+    const locked = await weightOf(weight);
     done++;
     bytesDone += locked.byteLength;
     onProgress?.({ tensor: weight.name, done, total: weights.length, bytesDone, bytesTotal });
@@ -91,6 +106,7 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
       createdBy: `distillock ${version}`,
       model: { ...config } as unknown as Manifest['model'],
       scheme,
+      quantize,
       plan: acceleratorPlan(config),
       segments: segments.map(({ name }, i) => {
         return { name, graph: `segments/${files[2 * i]}`, data: `segments/${files[2 * i + 1]}` };

@@ -39,7 +39,8 @@ test('lock, grant, enclave, inspect', async () => {
   assert.deepEqual((await parse('lock --model m --out o --keys k')).result, {
     model: 'm',
     out: 'o',
-    scheme: 'permutation',
+    scheme: 'rotation',
+    quantize: 'none',
     keys: 'k',
     publicKey: 'k.pub',
   });
@@ -72,6 +73,8 @@ test('lock, grant, enclave, inspect', async () => {
     assert.equal((await parse(`enclave --bundle b ${bad}`)).code, 2, bad);
   }
   assert.equal((await parse('lock --model m --out o --keys k --scheme caesar')).code, 2);
+  assert.equal((await parse('lock --model m --out o --keys k --quantize int4')).result.quantize, 'int4');
+  assert.equal((await parse('lock --model m --out o --keys k --quantize int3')).code, 2);
 });
 
 test('generate, destroy, demo', async () => {

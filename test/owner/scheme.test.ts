@@ -107,7 +107,8 @@ for (const [name, spaces, runs] of transforms) {
       fc.asyncProperty(shapes, async (shape) => {
         const config = configOf(shape);
         const tensors = randomTensors(config, shape.seed);
-        const lock = only(createScheme('rotation', shape.seed, config), spaces);
+        // Every other run as for weights that are quantised afterwards.
+        const lock = only(createScheme('rotation', shape.seed, config, { quantised: run % 2 === 1 }), spaces);
         const plainIds = Int32Array.from({ length: tokens }, (_, i) => (7 * i + 3) % config.vocabSize);
         const own = join(folder, String(run++));
         const plain = await logprobs(join(own, 'plain'), config, plainIds, (weight) =>

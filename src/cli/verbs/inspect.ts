@@ -59,6 +59,7 @@ async function runInspect(
     ['signature', describeSignature(manifest, keyFile, context)],
     ['made by', manifest.createdBy],
     ['scheme', manifest.scheme],
+    ['matrices', manifest.quantize === 'none' ? 'float32' : manifest.quantize],
     ['plan', describePlan(manifest.plan)],
     ['model', describeModel(config)],
     ['parameters', formatNumber(parameters)],

@@ -6,7 +6,7 @@ import { type Command, Option } from 'commander';
 import type { OwnerKeys } from '../../owner/owner-keys.js';
 import { equalBytes } from '../../trusted/wire/bytes.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
-import { SCHEMES, type Scheme } from '../../trusted/wire/manifest.js';
+import { QUANTIZATIONS, type Quantization, SCHEMES, type Scheme } from '../../trusted/wire/manifest.js';
 import { InterruptedError } from '../errors.js';
 import { renderPairs } from '../table.js';
 import { formatBytes } from '../terminal.js';
@@ -17,6 +17,7 @@ export interface LockVerbOptions {
   readonly model: string;
   readonly out: string;
   readonly scheme: Scheme;
+  readonly quantize: Quantization;
   /** Owner secrets: read when the file exists (the same lock again), otherwise made and written. */
   readonly keys: string;
   /** Where the owner's public key goes, for the edge to pin. */
@@ -29,6 +30,7 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
   examples: [
     ['distillock lock --model ./my-model --out my-model.lock --keys my-model.keys', 'a Hugging Face folder'],
     ['distillock lock --model teacher.Q8_0.gguf --out teacher.lock --keys teacher.keys', 'a GGUF file'],
+    ['distillock lock --model ./my-model --out my-model.lock --keys my-model.keys --quantize int4', 'a smaller bundle'],
     ['distillock lock --model HuggingFaceTB/SmolLM2-135M --out s.lock --keys s.keys', 'a model of the hub'],
   ],
   define(command: Command): void {
@@ -40,11 +42,16 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
         "owner's secrets: made by the first lock, keep them; with them a lock can be repeated",
       )
       .option('--public-key <file>', "where the owner's public key goes (default: <keys>.pub)")
-      .addOption(new Option('--scheme <name>', 'how weights are locked').choices(SCHEMES).default('rotation'));
+      .addOption(new Option('--scheme <name>', 'how weights are locked').choices(SCHEMES).default('rotation'))
+      .addOption(
+        new Option('--quantize <format>', 'store matrices as integers, after locking')
+          .choices(QUANTIZATIONS)
+          .default('none'),
+      );
   },
   parse(command: Command): LockVerbOptions {
-    const { model, out, scheme, keys, publicKey } = command.opts<LockVerbOptions>();
-    return { model, out, scheme, keys, publicKey: publicKey ?? `${keys}.pub` };
+    const { model, out, scheme, quantize, keys, publicKey } = command.opts<LockVerbOptions>();
+    return { model, out, scheme, quantize, keys, publicKey: publicKey ?? `${keys}.pub` };
   },
 };
 
@@ -64,7 +71,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
   const { lockModel } = await import('../../owner/lock-checkpoint.js');
   const { openCheckpoint } = await import('../../model/checkpoint/open.js');
   const { openBundle } = await import('../../edge/bundle.js');
-  const { model, out, scheme } = options;
+  const { model, out, scheme, quantize } = options;
   if (existsSync(out)) {
     const message = `${out} exists; a bundle is never overwritten, choose another --out`;
     throw new EnvironmentError('bundle-exists', message, { path: out });
@@ -81,7 +88,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
       if (performance.now() - started < 1000) return;
       progress.update({ tokens: megabytes(bytesDone), totalTokens: megabytes(bytesTotal), unit: 'MB' });
     };
-    const { bundleId } = await lockModel({ checkpoint, outDir: out, scheme, keys, onProgress });
+    const { bundleId } = await lockModel({ checkpoint, outDir: out, scheme, quantize, keys, onProgress });
     progress.stop();
     const seconds = (performance.now() - started) / 1000;
     const { manifest } = await openBundle(out, { ownerKey: keys.signingKey, checkHashes: false });
@@ -91,6 +98,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
       ['bundle', out],
       ['bundle id', bundleId],
       ['scheme', scheme],
+      ['matrices', quantize === 'none' ? 'float32' : quantize],
       ['size', formatBytes(bytes)],
       ['seconds', seconds.toFixed(1)],
     ] as const;

@@ -47,7 +47,11 @@ function headPermutations(
   return { kv, query };
 }
 
-async function attentionSpaces(stream: (role: string) => LabelledStream, config: DecoderConfig): Promise<BlockSpaces> {
+async function attentionSpaces(
+  stream: (role: string) => LabelledStream,
+  config: DecoderConfig,
+  quarterTurns: boolean,
+): Promise<BlockSpaces> {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = config;
   const group = heads / kvHeads;
   const { kv, query } = headPermutations(stream('heads'), kvHeads, group);
@@ -69,7 +73,9 @@ async function attentionSpaces(stream: (role: string) => LabelledStream, config:
   );
 
   const pairs = stream('pairs');
-  const angles = Float32Array.from({ length: (kvHeads * headDim) / 2 }, () => 2 * Math.PI * uniform(pairs));
+  // A large query component often meets a small key component: any angle but a quarter turn would spread its rounding onto the other.
+  const turns = (u: number): number => (quarterTurns ? Math.floor(4 * u) / 4 : u);
+  const angles = Float32Array.from({ length: (kvHeads * headDim) / 2 }, () => 2 * Math.PI * turns(uniform(pairs)));
   const factors = stretches(pairs, angles.length, PAIR_STRETCH);
   const q = pairRotations(forQueryHeads(angles, kvHeads, group), forQueryHeads(factors, kvHeads, group), headDim);
   // (q·ρR)(k·ρ⁻¹R)ᵀ = q·kᵀ.
@@ -95,7 +101,7 @@ function feedForwardSpaces(stream: (role: string) => LabelledStream, config: Dec
   return { gate: move, up: stretch, neurons: stretch };
 }
 
-export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockScheme {
+export function rotationScheme(seed: Uint8Array, config: DecoderConfig, quarterTurns = false): LockScheme {
   const vocabulary = permuted(vocabularyPermutation(seed, 'rotation', config.vocabSize));
   // The last of each is enough: segments and blocks are locked in order.
   let residual: { segment: number; basis: BasisChange } | null = null;
@@ -112,7 +118,7 @@ export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockSch
   async function spacesOf(block: number): Promise<BlockSpaces> {
     if (spaces?.block !== block) {
       const stream = (role: string): LabelledStream => new LabelledStream(seed, `rotation/block ${block}/${role}`);
-      const attention = await attentionSpaces(stream, config);
+      const attention = await attentionSpaces(stream, config, quarterTurns);
       spaces = { block, spaces: { ...attention, ...feedForwardSpaces(stream, config) } };
     }
     return spaces.spaces;
