@@ -1,7 +1,6 @@
 // What locking a real checkpoint costs: SmolLM2-135M-Instruct (GGUF, Q4_1) through `distillock lock` as its own process.
 // Seconds include starting the process; the peak is that process's largest resident set.
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,19 +9,9 @@ import { EnvironmentError } from '../src/trusted/wire/errors.js';
 import type { BenchOptions } from './bench.js';
 import { summarise } from './interleave.js';
 import type { BenchResult } from './schema.js';
+import { findSmolLm2 } from './workload/smollm2.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-
-/** The GGUF that tools/fetch-smollm2.sh fetched, or the one named by the environment. */
-function findModel(): string {
-  const named = process.env.DISTILLOCK_SMOLLM2_GGUF;
-  if (named !== undefined && existsSync(named)) return named;
-  const folder = join(root, '.cache', 'smollm2');
-  const file = existsSync(folder) ? readdirSync(folder).find((name) => name.endsWith('.gguf')) : undefined;
-  if (file === undefined)
-    throw new EnvironmentError('model-missing', 'SmolLM2-135M-Instruct is not here; run tools/fetch-smollm2.sh first');
-  return join(folder, file);
-}
 
 /** Runs the verb once; seconds of the whole process and its peak memory in MB. */
 async function lockOnce(model: string): Promise<{ seconds: number; peakRssMb: number }> {
@@ -56,7 +45,7 @@ async function lockOnce(model: string): Promise<{ seconds: number; peakRssMb: nu
 }
 
 export async function run({ runs, log }: BenchOptions): Promise<readonly BenchResult[]> {
-  const model = findModel();
+  const model = findSmolLm2();
   const results: { seconds: number; peakRssMb: number }[] = [];
   for (let i = 0; i < runs; i += 1) {
     results.push(await lockOnce(model));

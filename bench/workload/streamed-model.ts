@@ -3,10 +3,15 @@
 import { type Feeds, Session, type Tensor } from '../../src/graph/runtime.js';
 import type { DecoderConfig } from '../../src/model/config.js';
 import { headTiles } from '../../src/model/head-tiles.js';
-import type { LinearFormat } from '../../src/model/linear-lowering.js';
-import { quantiseWeight, scalesName } from '../../src/model/quantise.js';
 import { rotaryTables } from '../../src/model/rope.js';
-import { buildBlock, buildFinalNorm, buildHeadTile, type StreamedGraph } from '../../src/model/streamed-graphs.js';
+import { storedTensors } from '../../src/model/stored-weight.js';
+import {
+  buildBlock,
+  buildFinalNorm,
+  buildHeadTile,
+  type StreamedFormat,
+  type StreamedGraph,
+} from '../../src/model/streamed-graphs.js';
 import type { SegmentWeight } from '../../src/model/weights.js';
 import { TopKRows } from '../../src/trusted/enclave/top-k.js';
 
@@ -14,7 +19,7 @@ import { TopKRows } from '../../src/trusted/enclave/top-k.js';
 export type WeightOf = (weight: SegmentWeight) => Promise<Float32Array>;
 
 export interface StreamedOptions {
-  readonly format: LinearFormat;
+  readonly format: StreamedFormat;
   /** Sequences that pass a block together; bounds the activations inside. */
   readonly groupSequences: number;
   /** Rows that pass a head tile together, and the columns of a tile. */
@@ -205,9 +210,7 @@ async function fill(graph: StreamedGraph, weightOf: WeightOf): Promise<Feeds> {
 
 /** The tensors that a weight is stored as, by name. */
 function tensorsOf(weight: SegmentWeight, data: Float32Array, shape: readonly number[]): Feeds {
-  if (weight.format !== 'int8') return { [weight.name]: { data, shape } };
-  const { data: codes, scales } = quantiseWeight({ ...weight, shape }, data);
-  return { [weight.name]: { data: codes, shape }, [scalesName(weight.name)]: { data: scales, shape: [shape[1]!] } };
+  return Object.fromEntries(storedTensors({ ...weight, shape }, data).map((stored) => [stored.name, stored]));
 }
 
 function cutColumns(matrix: Float32Array, stride: number, start: number, columns: number): Float32Array {

@@ -1,5 +1,13 @@
 // A placement plan in words. Zone: all.
-import type { Plan } from '../trusted/wire/manifest.js';
+import { hasOpenMatrices } from '../model/spans.js';
+import type { Plan, Quantization } from '../trusted/wire/manifest.js';
+
+/** How the accelerator's matrices are stored, as a row of a table; none where it has none. */
+export function matricesRow(plan: Plan, quantize: Quantization): [string, string][] {
+  return hasOpenMatrices(plan)
+    ? [['matrices', `${quantize === 'none' ? 'float32' : quantize} on the accelerator`]]
+    : [];
+}
 
 export function usesEnclave({ embedding, blocks, head }: Plan): boolean {
   return [embedding, ...blocks, head].includes('enclave');

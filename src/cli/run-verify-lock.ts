@@ -9,6 +9,7 @@ import { compareLocked, type LockComparison } from '../owner/compare-lock.js';
 import { checkKeysOfBundle } from '../owner/keys-of-bundle.js';
 import { loadOwnerKeys } from '../owner/owner-keys.js';
 import { MalformedError, VerificationError } from '../trusted/wire/errors.js';
+import type { Quantization } from '../trusted/wire/manifest.js';
 import { InterruptedError } from './errors.js';
 import { logProbabilitiesOf, openOwnerModel } from './owner-model.js';
 import { renderTable } from './table.js';
@@ -51,7 +52,7 @@ export async function runVerifyLock(options: VerifyLockOptions, context: Context
       progress.stop();
       const result = { bundleId: bundle.bundleId, tolerance, ...found };
       showResult(result, options, context);
-      if (!found.equal) throw differs(result, options);
+      if (!found.equal) throw differs(result, options, bundle.manifest.quantize);
       return result;
     } finally {
       await locked.close();
@@ -106,9 +107,17 @@ function showResult(result: VerifyLockResult, { topK }: VerifyLockOptions, { pri
   print(`${formatNumber(tokens)} tokens compared.`);
 }
 
-function differs(result: VerifyLockResult, { bundle, model }: VerifyLockOptions): VerificationError {
+function differs(
+  result: VerifyLockResult,
+  { bundle, model }: VerifyLockOptions,
+  quantize: Quantization,
+): VerificationError {
   const { maxDeltaTopK, maxDelta, tolerance, flips, agreement, kl, tokens } = result;
-  const message = `${bundle} does not say what ${model} says: log-probabilities differ by up to ${maxDelta.toExponential(1)} nats (allowed ${tolerance}), and ${flips} of ${tokens} most likely tokens are others`;
+  const rounded =
+    quantize === 'none'
+      ? ''
+      : `; its matrices are ${quantize}, which rounds: judge the KL of ${kl.toExponential(1)} nats a token`;
+  const message = `${bundle} does not say what ${model} says: log-probabilities differ by up to ${maxDelta.toExponential(1)} nats (allowed ${tolerance}), and ${flips} of ${tokens} most likely tokens are others${rounded}`;
   // JSON knows no infinity.
   const finite = (x: number): number => (Number.isFinite(x) ? x : Number.MAX_VALUE);
   return new VerificationError('lock-differs', message, {

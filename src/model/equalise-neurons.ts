@@ -1,4 +1,4 @@
-// Before int8: scales of a gated feed-forward's neurons, moved between `up` and `down` so that all neurons are about as loud. Zone: owner.
+// Before quantising: scales of a gated feed-forward's neurons, moved between `up` and `down` so that all neurons are about as loud. Zone: owner.
 // Exact in float32, as up·c with down/c cancel. It needs no text: with row norms d of down and column norms u, g of up and gate,
 // c² = d / (u·g) balances the two products' quantisation noise (cross-layer equalisation, arXiv 1906.04721).
 import type { SegmentWeight, Space } from './weights.js';

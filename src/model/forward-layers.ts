@@ -39,6 +39,8 @@ export class ForwardLayers implements Layers {
   readonly #graph: Graph;
   readonly #config: DecoderConfig;
   readonly #products: LinearLowering;
+  /** Of matrices in place of gains: int8 activations would cost more than int8 weights save. */
+  readonly #gains: LinearLowering;
   /** Whether the fused attention operator rotates heads of this width itself. */
   readonly #fusedRotary: boolean;
   readonly #denseOutputGains: boolean;
@@ -58,6 +60,7 @@ export class ForwardLayers implements Layers {
     this.#graph = graph;
     this.#config = config;
     this.#products = createLinear(graph, options.format ?? 'float32');
+    this.#gains = options.format === 'int8' ? createLinear(graph, 'float32') : this.#products;
     this.#denseOutputGains = options.denseOutputGains === true && config.norms !== 'pre';
     this.#fusedRotary = config.positions === 'rope' && headDim % fusedRotaryMultiple === 0;
   }
@@ -107,8 +110,10 @@ export class ForwardLayers implements Layers {
     const rows =
       normNames(this.#config.norms, index, 'attention').after === name ? 'attention-out' : 'feed-forward-out';
     const shape = [hiddenSize, hiddenSize];
-    const matrix = this.#weight({ name: tensor, kind: 'diagonal', shape, block: index, rows, parts, gain: null });
-    return this.#graph.emitOne('MatMul', [this.#rmsNorm(x, this.#unitGain), matrix], { shape: x.shape });
+    const { format } = this.#gains;
+    const matrix = { name: tensor, kind: 'diagonal', shape, block: index, rows, parts, gain: null, format } as const;
+    this.weights.push(matrix);
+    return this.#gains.product(this.#rmsNorm(x, this.#unitGain), matrix);
   }
 
   #rmsNorm(x: Value, gain: Value): Value {

@@ -2,7 +2,7 @@
 // DESIGN section 4.
 import type { Dim, Graph, Value } from '../graph/graph.js';
 import type { DecoderConfig } from './config.js';
-import { int8Product, type LinearFormat, quantiseRows } from './linear-lowering.js';
+import { createLinear, int8Product, type LinearFormat, quantiseRows } from './linear-lowering.js';
 import { scalesName } from './quantise.js';
 import { headBiasWeight, headWeight, type SegmentWeight } from './weights.js';
 
@@ -10,7 +10,7 @@ export interface HeadInputs {
   /** [rows, width], after the final norm. */
   readonly hidden: Value;
   readonly inverseTemperature: Value;
-  /** The vocabulary, or the name of a tile's size. */
+  /** The vocabulary, or the name of a tile's size; formats in blocks take the vocabulary only. */
   readonly columns: Dim;
   readonly format: LinearFormat;
 }
@@ -23,7 +23,6 @@ export function headLogits(
 ): { readonly logits: Value; readonly weights: readonly SegmentWeight[] } {
   const { headBias, finalSoftCap: cap } = config;
   const weight = { ...headWeight(config), format };
-  const matrix = graph.weight(weight.name, [config.hiddenSize, columns], format);
   const shape = ['rows', columns];
   const times = (x: Value, factor: Value): Value => graph.emitOne('Mul', [x, factor], { shape: x.shape });
   // Scaling what is narrow scales every logit at a fraction of the cost, where nothing comes between.
@@ -31,10 +30,14 @@ export function headLogits(
   const scaled = (x: Value): Value => (early ? times(x, inverseTemperature) : x);
   let logits: Value;
   if (format === 'int8') {
+    const matrix = graph.weight(weight.name, [config.hiddenSize, columns], 'int8');
     const rows = quantiseRows(graph, hidden);
     const scales = graph.weight(scalesName(weight.name), [columns]);
     logits = int8Product(graph, { ...rows, factors: scaled(rows.factors) }, matrix, scales);
+  } else if (format !== 'float32') {
+    logits = createLinear(graph, format).product(scaled(hidden), weight);
   } else {
+    const matrix = graph.weight(weight.name, [config.hiddenSize, columns]);
     logits = graph.emitOne('MatMul', [scaled(hidden), matrix], { shape });
   }
   if (early) return { logits, weights: [weight] };

@@ -5,8 +5,9 @@ import { constants, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Placement } from '../graph/onnx.js';
 import type { SegmentGraph } from './segments.js';
+import { storedSizes, storedTensors } from './stored-weight.js';
 import type { TensorSource } from './tensors.js';
-import { transposeInto, type WeightTile, wholeTile, writeTile } from './weight-tiles.js';
+import { joinTiles, transposeInto, type WeightTile, wholeTile, writeFully, writeTile } from './weight-tiles.js';
 import { type SegmentWeight, sizeOfWeight } from './weights.js';
 
 const alignment = 64;
@@ -34,15 +35,16 @@ export async function readSegmentWeight(tensors: TensorSource, weight: SegmentWe
   return joined;
 }
 
-/** Where each weight of a segment lies in its data file. */
+/** Where each tensor of a segment's weights lies in its data file; an integer weight has several. */
 export function placeWeights(segment: SegmentGraph): Map<string, Placement> {
   const placement = new Map<string, Placement>();
   let end = 0;
   for (const weight of segment.weights) {
-    const offset = Math.ceil(end / alignment) * alignment;
-    const length = 4 * sizeOfWeight(weight);
-    placement.set(weight.name, { offset, length });
-    end = offset + length;
+    for (const { name, bytes } of storedSizes(weight)) {
+      const offset = Math.ceil(end / alignment) * alignment;
+      placement.set(name, { offset, length: bytes });
+      end = offset + bytes;
+    }
   }
   return placement;
 }
@@ -62,7 +64,7 @@ export type WeightOf = (
 
 /**
  * Writes `NN.onnx` and `NN.data` of a segment into `folder`, asking `weightOf` for one weight at a time, whole or in tiles.
- * Returns the two file names. With `written`, weights that it has are left as they are.
+ * Returns the two file names. With `written`, weights that it has are left as they are. Weights of an integer format are joined and quantised.
  */
 export async function writeSegment(
   folder: string,
@@ -85,9 +87,11 @@ export async function writeSegment(
       unsynced = [];
     };
     for (const weight of segment.weights) {
-      const { offset, length } = placement.get(weight.name)!;
+      const places = storedSizes(weight).map(({ name }) => placement.get(name)!);
+      const { offset, length } = places.at(-1)!;
       if (written?.has(segment, weight) && size >= offset + length) continue;
-      await writeWeight(handle, weight, offset, weightOf(weight, segment));
+      const offsets = places.map((place) => place.offset);
+      await writeWeight(handle, weight, offsets, weightOf(weight, segment));
       unsynced.push(weight);
       // Vectors are not worth a sync of their own.
       if (weight.shape.length > 1) await note();
@@ -116,9 +120,17 @@ export async function writeSegments(
 async function writeWeight(
   handle: FileHandle,
   weight: SegmentWeight,
-  offset: number,
+  offsets: readonly number[],
   data: Promise<Float32Array> | AsyncIterable<WeightTile>,
 ): Promise<void> {
+  const { format = 'float32' } = weight;
+  if (format !== 'float32') {
+    const whole = data instanceof Promise ? await data : await joinTiles(weight, data);
+    for (const [i, tensor] of storedTensors(weight, whole).entries())
+      await writeFully(handle, tensor.data, offsets[i]!);
+    return;
+  }
+  const offset = offsets[0]!;
   if (data instanceof Promise) return writeTile(handle, weight, offset, wholeTile(weight, await data));
   for await (const tile of data) await writeTile(handle, weight, offset, tile);
 }

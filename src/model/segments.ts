@@ -6,6 +6,7 @@ import type { DecoderConfig } from './config.js';
 import { decoderSpan } from './decoder.js';
 import { ForwardLayers, type ForwardOptions } from './forward-layers.js';
 import { headLogits } from './head-logits.js';
+import type { LinearFormat } from './linear-lowering.js';
 import { acceleratorPlan, type Span, spansOf } from './spans.js';
 import type { SegmentWeight } from './weights.js';
 
@@ -34,7 +35,7 @@ function bodySegment(config: DecoderConfig, span: Span, options: ForwardOptions)
 }
 
 /** hidden [rows, width], inverse temperature, k → the k largest log-probabilities of each row and their ids. */
-function headSegment(config: DecoderConfig, span: Span): SegmentGraph {
+function headSegment(config: DecoderConfig, span: Span, format: LinearFormat): SegmentGraph {
   const { hiddenSize, vocabSize } = config;
   const graph = new Graph();
   const hidden = graph.input('hidden', 'float32', ['rows', hiddenSize]);
@@ -45,7 +46,7 @@ function headSegment(config: DecoderConfig, span: Span): SegmentGraph {
     hidden,
     inverseTemperature,
     columns: vocabSize,
-    format: 'float32',
+    format,
   });
   const logprobs = graph.emitOne('LogSoftmax', [logits], { shape }, { axis: -1 });
   const top = graph.emit('TopK', [logprobs, k], [{ shape: ['rows', 'k'] }, { shape: ['rows', 'k'], dtype: 'int64' }], {
@@ -65,7 +66,7 @@ function headSegment(config: DecoderConfig, span: Span): SegmentGraph {
 
 /** The graph of one accelerator span. */
 export function buildSegment(config: DecoderConfig, span: Span, options: ForwardOptions = {}): SegmentGraph {
-  return span.head ? headSegment(config, span) : bodySegment(config, span, options);
+  return span.head ? headSegment(config, span, options.format ?? 'float32') : bodySegment(config, span, options);
 }
 
 /** The graphs of a model that lies wholly on the accelerator: the body, then the head. */

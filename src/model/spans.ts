@@ -27,6 +27,11 @@ export function uniformPlan(blocks: number, place: Place): Plan {
   return { embedding: place, blocks: Array.from({ length: blocks }, () => place), head: place };
 }
 
+/** Whether blocks or the head lie on the accelerator: what `quantize` is for. */
+export function hasOpenMatrices({ blocks, head }: Plan): boolean {
+  return [...blocks, head].includes('accelerator');
+}
+
 /** Enclave-held parts by name or block number, everything else on the accelerator. Throws MalformedError for a part that does not exist. */
 export function shieldedPlan(blocks: number, parts: readonly string[]): Plan {
   const inside = new Set(parts);

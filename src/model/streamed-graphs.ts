@@ -6,8 +6,9 @@ import type { DecoderConfig } from './config.js';
 import { decoderBlock } from './decoder.js';
 import { ForwardLayers, type ForwardOptions } from './forward-layers.js';
 import { headLogits } from './head-logits.js';
-import type { LinearFormat } from './linear-lowering.js';
 import type { SegmentWeight } from './weights.js';
+
+export type StreamedFormat = 'float32' | 'int8';
 
 export interface StreamedGraph {
   /** ONNX bytes without any weight. Parts of the same shape have the same bytes: one session runs them all. */
@@ -78,7 +79,7 @@ function finish(graph: WeightlessGraph, weights: readonly SegmentWeight[]): Stre
 export function buildBlock(
   config: DecoderConfig,
   index: number,
-  format: LinearFormat,
+  format: StreamedFormat,
   options: Omit<ForwardOptions, 'format'> = {},
 ): StreamedGraph {
   const graph = new WeightlessGraph(index);
@@ -103,7 +104,7 @@ export function buildFinalNorm(config: DecoderConfig): StreamedGraph {
  * within the tile; log_sums [rows, 1]. `TopKRows` (trusted/enclave/top-k.ts) combines them. The listed weights are the whole head's: cut
  * their columns by `headTiles`.
  */
-export function buildHeadTile(config: DecoderConfig, format: LinearFormat): StreamedGraph {
+export function buildHeadTile(config: DecoderConfig, format: StreamedFormat): StreamedGraph {
   const graph = new WeightlessGraph();
   const normed = graph.input('hidden', 'float32', ['rows', config.hiddenSize]);
   const inverseTemperature = graph.input('inverse_temperature', 'float32', []);

@@ -6,14 +6,13 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { DecoderConfig } from '../model/config.js';
-import { writeSegment } from '../model/segment-weights.js';
 import { buildSegment, buildSegments } from '../model/segments.js';
-import { acceleratorPlan, type Span, spansOf } from '../model/spans.js';
+import { acceleratorPlan, hasOpenMatrices, type Span, spansOf } from '../model/spans.js';
 import { fingerprintOf, type TensorSource } from '../model/tensors.js';
-import { joinTiles, type WeightTile } from '../model/weight-tiles.js';
+import type { WeightTile } from '../model/weight-tiles.js';
 import { type SegmentWeight, sizeOfWeight } from '../model/weights.js';
 import { sealPart } from '../trusted/lock/sealed-part.js';
-import { MalformedError } from '../trusted/wire/errors.js';
+import { MalformedError, UnsupportedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
 import {
   type BundleSegment,
@@ -21,16 +20,17 @@ import {
   FORMAT_VERSION,
   type Manifest,
   type Plan,
+  type Quantization,
   type Scheme,
   SEALED_PART,
 } from '../trusted/wire/manifest.js';
 import { type ManifestDraft, writeBundle } from './bundle-writer.js';
 import type { LockJournal } from './lock-journal.js';
 import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
-import { createScheme, type LockScheme } from './scheme/lock-scheme.js';
-import { lockedTiles } from './scheme/lock-weight.js';
-import { basisChange, lockForSpan } from './scheme/span-lock.js';
-import { writeSealedSpan } from './sealed-writer.js';
+import { createScheme } from './scheme/lock-scheme.js';
+import { lockedTiles, lockWeight } from './scheme/lock-weight.js';
+import { lockForSpan } from './scheme/span-lock.js';
+import { gainsOf, itemOf, writeSpan } from './span-writer.js';
 
 export interface LockProgress {
   /** Weights are locked and written, then the files of the bundle are hashed. */
@@ -58,6 +58,8 @@ export interface LockOptions {
   readonly plan?: Plan;
   /** How enclave-held parts compute; float32 when absent. */
   readonly precision?: EnclavePrecision;
+  /** Quantises the accelerator's matrices after they are locked; `none` when absent. */
+  readonly quantize?: Quantization;
   /** Keys of an earlier lock, to repeat it; new ones when absent. */
   readonly keys?: OwnerKeys;
   /** 32 bytes; only without `keys`. */
@@ -73,69 +75,29 @@ export interface LockedBundle {
 
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
 
-/** What every span of a lock has in common. */
-interface SpanJob {
-  readonly folder: string;
-  readonly config: DecoderConfig;
-  readonly keys: OwnerKeys;
-  readonly precision: EnclavePrecision;
-  readonly lock: LockScheme;
-  readonly journal: LockJournal;
-  tilesOf(weight: SegmentWeight, span: Span): AsyncIterable<WeightTile>;
-}
-
-/** Norms behind a sublayer become a matrix where gains are folded away. */
-const gainsOf = ({ foldsGains }: LockScheme): { denseOutputGains: boolean } => ({ denseOutputGains: foldsGains });
-
-const itemOf = (span: Span, weight: SegmentWeight): string => `${span.index}/${weight.name}`;
-
-async function writeSpan(span: Span, job: SpanJob): Promise<BundleSegment> {
-  const { name, place } = span;
-  if (place === 'enclave') return writeEnclaveSpan(span, job);
-  const { folder, config, lock, journal } = job;
-  const segment = buildSegment(config, span, gainsOf(lock));
-  const [graph, data] = await writeSegment(folder, segment, (weight) => job.tilesOf(weight, span), {
-    has: (_, weight) => journal.has(itemOf(span, weight)),
-    add: (_, written) => journal.add(written.map((weight) => itemOf(span, weight))),
-  });
-  return { place, name, graph: `segments/${graph}`, data: `segments/${data}` };
-}
-
-/** One file of sealed pieces, done as a whole or not at all. */
-async function writeEnclaveSpan(span: Span, job: SpanJob): Promise<BundleSegment> {
-  const { folder, config, keys, precision, lock, journal } = job;
-  const sealed = `${String(span.index).padStart(2, '0')}.sealed`;
-  const item = `${span.index}/sealed`;
-  if (!journal.has(item)) {
-    await writeSealedSpan(join(folder, sealed), {
-      span,
-      config,
-      precision,
-      ...gainsOf(lock),
-      bundleKey: keys.bundleKey,
-      weightOf: (weight) => joinTiles(weight, job.tilesOf(weight, span)),
-      exitChange: () => basisChange(lock, config.hiddenSize, span),
-    });
-    await journal.add([item]);
-  }
-  return { place: 'enclave', name: span.name, sealed: `segments/${sealed}`, precision };
+/** Quantising needs a matrix on the accelerator: enclave-held parts have their own `precision`, and the embedding stays float32. */
+function refuseIdleQuantize(plan: Plan, quantize: Quantization): void {
+  if (quantize === 'none' || hasOpenMatrices(plan)) return;
+  const message = `--quantize ${quantize} is for blocks and head on the accelerator, and this plan has none there: leave it out and choose --enclave_precision, or another --placement`;
+  throw new UnsupportedError('quantize-enclave', message, { quantize });
 }
 
 /**
- * Peak memory: a few tiles and tensors of a block, see scheme/lock-weight.ts. A lock that was killed, interrupted or ran out of disk goes
+ * Peak memory: a few tiles and tensors of a block, see scheme/lock-weight.ts; with `quantize` the largest matrix, a few times. A lock that was killed, interrupted or ran out of disk goes
  * on with the same `keys` and everything else the same. Throws EnvironmentError('bundle-exists', 'disk-full', 'lock-unfinished',
  * 'run-locked'), or the checkpoint's MalformedError, which leaves nothing behind.
  */
 export async function lockModel(options: LockOptions): Promise<LockedBundle> {
-  const { checkpoint, outDir, scheme = 'rotation', precision = 'float32', onProgress } = options;
+  const { checkpoint, outDir, scheme = 'rotation', precision = 'float32', quantize = 'none', onProgress } = options;
   const keys = options.keys ?? createOwnerKeys(options.seed === undefined ? {} : { lockSeed: options.seed });
   const { config, tensors } = checkpoint;
   const plan = options.plan ?? acceleratorPlan(config.numHiddenLayers);
+  refuseIdleQuantize(plan, quantize);
   const tokenizer = checkpoint.tokenizer as Readonly<Record<string, Uint8Array>>;
   const tokenizerJson = tokenizer['tokenizer.json'];
   if (tokenizerJson === undefined)
     throw new MalformedError('tokenizer-missing', 'the checkpoint has no tokenizer.json');
-  const lock = createScheme(scheme, keys.lockSeed, config);
+  const lock = createScheme(scheme, keys.lockSeed, config, { quantised: quantize !== 'none' });
   const spans = spansOf(plan);
   const weights = buildSegments(config, gainsOf(lock)).flatMap((segment) => segment.weights);
   await probeTensors(tensors, weights);
@@ -144,8 +106,12 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   let bytesDone = 0;
   const report = (stage: LockProgress['stage'], tensor: string, bytes = bytesDone): void =>
     onProgress?.({ stage, tensor, done, total: weights.length, bytesDone: bytes, bytesTotal });
-  async function* tilesOf(weight: SegmentWeight, span: Span): AsyncGenerator<WeightTile> {
-    for await (const tile of lockedTiles(lockForSpan(lock, span), tensors, weight, span.basis)) {
+  const wholeOf = (weight: SegmentWeight, span: Span): Promise<Float32Array> =>
+    lockWeight(lockForSpan(lock, span), tensors, weight, span.basis);
+  const tilesOf = (weight: SegmentWeight, span: Span): AsyncIterable<WeightTile> =>
+    followed(weight, lockedTiles(lockForSpan(lock, span), tensors, weight, span.basis));
+  async function* followed(weight: SegmentWeight, tiles: AsyncIterable<WeightTile>): AsyncGenerator<WeightTile> {
+    for await (const tile of tiles) {
       yield tile;
       bytesDone += tile.data.byteLength;
       report('lock', weight.name);
@@ -165,8 +131,8 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
     const inside = join(folder, 'segments');
     await mkdir(inside, { recursive: true });
     const segments: BundleSegment[] = [];
-    for (const span of spans)
-      segments.push(await writeSpan(span, { folder: inside, config, keys, precision, lock, journal, tilesOf }));
+    const common = { folder: inside, config, keys, precision, quantize, lock, journal };
+    for (const span of spans) segments.push(await writeSpan(span, { ...common, tilesOf, wholeOf, followed }));
     await writeFile(join(folder, SEALED_PART), sealPart({ lockSeed: keys.lockSeed }, keys.bundleKey, scheme, config));
     for (const [name, bytes] of Object.entries(tokenizer)) await writeFile(join(folder, name), bytes);
     return {
@@ -174,6 +140,7 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
       createdBy: `distillock ${version}`,
       model: { ...config } as unknown as Manifest['model'],
       scheme,
+      quantize,
       plan,
       segments,
       ownerKeyId: keyId(keys.signingKey),
@@ -186,6 +153,7 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
     scheme,
     placement: JSON.stringify(plan),
     precision,
+    quantize,
     version,
   };
   const bundleId = await writeBundle({

@@ -52,6 +52,7 @@ test('lock, grant, enclave, inspect', async () => {
     model: 'm',
     out: 'o',
     scheme: 'rotation',
+    quantize: 'none',
     keys: 'k',
     publicKey: 'k.pub',
     placement: 'auto',
@@ -99,6 +100,8 @@ test('lock, grant, enclave, inspect', async () => {
     assert.equal((await parse(`enclave --bundle b ${bad}`)).code, 2, bad);
   }
   assert.equal((await parse('lock --model m --out o --keys k --scheme caesar')).code, 2);
+  assert.equal((await parse('lock --model m --out o --keys k --quantize int4')).result.quantize, 'int4');
+  assert.equal((await parse('lock --model m --out o --keys k --quantize int3')).code, 2);
 });
 
 test('generate, destroy, demo', async () => {

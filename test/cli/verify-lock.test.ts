@@ -143,3 +143,20 @@ test('lock: killed outright, the same command goes on and gives the same bundle;
   }
   assert.ok(!existsSync(partial));
 });
+
+test('integer matrices are shown, named as the reason of a difference, and refused where there is nothing to quantise', async (t) => {
+  const folder = await temporaryFolder(t);
+  const [bundle, keys] = [join(folder, 'a.lock'), join(folder, 'a.keys')];
+  const lock = ['lock', '--model', STORIES, '--out', bundle, '--keys', keys, '--quantize', 'int8'];
+  const refused = await failure(...lock, '--placement', 'enclave');
+  assert.equal(refused.code, 'quantize-enclave');
+  assert.equal(existsSync(bundle), false);
+  await json(...lock, '--placement', 'shielded:0');
+  assert.match((await cli('inspect', bundle)).out, /matrices\s+int8 on the accelerator/);
+  const verify = ['verify-lock', bundle, '--model', STORIES, '--keys', keys, '--max_tokens', '128'];
+  const differs = await failure(...verify);
+  assert.equal(differs.code, 'lock-differs');
+  assert.match(differs.message, /its matrices are int8, which rounds/);
+  const found = await json(...verify, '--tolerance', '2');
+  assert.ok(found.kl > 1e-6 && found.kl < 0.01, `${found.kl}`);
+});

@@ -75,6 +75,19 @@ test('a lock stopped after any number of weights goes on, and gives the same bun
   );
 });
 
+test('a quantised lock goes on after any weight, and gives the same bundle byte for byte', async (t) => {
+  const folder = await temporaryFolder(t);
+  const unbroken = join(folder, 'unbroken');
+  await lockModel({ checkpoint: tinyCheckpoint(), keys, outDir: unbroken, quantize: 'int4' });
+  const expected = await digests(unbroken);
+  for (const stopAt of [2, 6, 7, 8, 15]) {
+    const outDir = join(folder, `stopped-${stopAt}`);
+    await stopped(outDir, stopAt, { quantize: 'int4' });
+    await lockModel({ checkpoint: tinyCheckpoint(), keys, outDir, quantize: 'int4' });
+    assert.deepEqual(await digests(outDir), expected);
+  }
+});
+
 test('another checkpoint, key, scheme or tokenizer is named, and the unfinished lock stays', async (t) => {
   const folder = await temporaryFolder(t);
   const outDir = join(folder, 'm.lock');
@@ -91,6 +104,7 @@ test('another checkpoint, key, scheme or tokenizer is named, and the unfinished 
     ['keys', { keys: createOwnerKeys() }],
     ['keys', { keys: { ...keys, lockSeed: new Uint8Array(32).fill(4) } }],
     ['scheme', { scheme: 'permutation' }],
+    ['quantize', { quantize: 'int4' }],
     ['checkpoint,keys,scheme', { checkpoint: changedWeights, keys: createOwnerKeys(), scheme: 'permutation' }],
   ];
   for (const [changed, options] of cases) {

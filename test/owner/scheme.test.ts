@@ -172,7 +172,8 @@ for (const { name, scheme, spaces, shapes: fixed, runs } of transforms) {
         const shape = { ...random, ...fixed };
         const config = configOf(shape);
         const tensors = randomTensors(config, shape.seed);
-        const whole = createScheme(scheme, shape.seed, config);
+        // Every other run as for weights that are quantised afterwards.
+        const whole = createScheme(scheme, shape.seed, config, { quantised: run % 2 === 1 });
         const lock = only(whole, spaces);
         const plainIds = Int32Array.from({ length: tokens }, (_, i) => (7 * i + 3) % config.vocabSize);
         const own = join(folder, String(run++));

@@ -64,18 +64,20 @@ export interface TinyCheckpoint {
   readonly tokenizer: { readonly 'tokenizer.json': Uint8Array };
 }
 
-export function tinyCheckpoint(): TinyCheckpoint {
+/** `headDim` of at least 8 for a checkpoint that is run. */
+export function tinyCheckpoint(headDim: number = tinyConfig.headDim): TinyCheckpoint {
+  const config = { ...tinyConfig, headDim };
   let state = 12345;
   const random = (): number => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 32 - 0.5;
   };
-  const tensors = [...shapes(tinyConfig)].map(([name, shape]) => {
+  const tensors = [...shapes(config)].map(([name, shape]) => {
     const size = shape.reduce((product, length) => product * length, 1);
     return { name, shape, data: Float32Array.from({ length: size }, random) };
   });
   const tokenizer = { 'tokenizer.json': new TextEncoder().encode('{"version":"1.0"}') };
-  return { config: tinyConfig, tensors: memoryTensors(tensors, 'tiny'), tokenizer };
+  return { config, tensors: memoryTensors(tensors, 'tiny'), tokenizer };
 }
 
 /** A temporary folder that is removed when the test ends. */

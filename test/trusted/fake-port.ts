@@ -31,6 +31,7 @@ export async function fakeBundle(keys: OwnerKeys = createOwnerKeys()): Promise<F
     createdBy: 'test',
     model: shape,
     scheme: 'permutation',
+    quantize: 'none',
     plan: { embedding: 'accelerator', blocks: [], head: 'accelerator' },
     segments: [],
     files: [{ path: 'enclave.sealed', ...file }],

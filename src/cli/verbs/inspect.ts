@@ -6,7 +6,7 @@ import type { DecoderConfig } from '../../model/config.js';
 import { type Crossing, crossingsOf } from '../../model/spans.js';
 import { MalformedError } from '../../trusted/wire/errors.js';
 import { bundleId, type Manifest, parseManifest, SEALED_PART, segmentFiles } from '../../trusted/wire/manifest.js';
-import { describePlan } from '../describe-plan.js';
+import { describePlan, matricesRow } from '../describe-plan.js';
 import { renderPairs, renderTable } from '../table.js';
 import { formatBytes, formatNumber, paint } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
@@ -76,6 +76,7 @@ async function runInspect(
     ['scheme', manifest.scheme],
     ...leftOut.map((line): [string, string] => ['left out', line]),
     ['plan', describePlan(manifest.plan)],
+    ...matricesRow(manifest.plan, manifest.quantize),
     ['model', describeModel(config)],
     ['parameters', formatNumber(parameters)],
     ['accelerator', `${formatBytes(acceleratorBytes)} of locked weights, readable by anybody`],

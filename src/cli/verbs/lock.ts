@@ -9,8 +9,15 @@ import type { OwnerKeys } from '../../owner/owner-keys.js';
 import type { Placement } from '../../owner/placement.js';
 import { equalBytes } from '../../trusted/wire/bytes.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
-import { type EnclavePrecision, type Plan, SCHEMES, type Scheme } from '../../trusted/wire/manifest.js';
-import { describePlan, usesEnclave } from '../describe-plan.js';
+import {
+  type EnclavePrecision,
+  type Plan,
+  QUANTIZATIONS,
+  type Quantization,
+  SCHEMES,
+  type Scheme,
+} from '../../trusted/wire/manifest.js';
+import { describePlan, matricesRow, usesEnclave } from '../describe-plan.js';
 import { InterruptedError } from '../errors.js';
 import { realNumber, wholeNumber } from '../options.js';
 import { renderPairs } from '../table.js';
@@ -22,6 +29,8 @@ export interface LockVerbOptions {
   readonly model: string;
   readonly out: string;
   readonly scheme: Scheme;
+  /** Of matrices on the accelerator. */
+  readonly quantize: Quantization;
   /** auto, accelerator, enclave or shielded:PARTS. */
   readonly placement: string;
   readonly enclavePrecision: EnclavePrecision | undefined;
@@ -42,6 +51,7 @@ interface Raw {
   readonly model: string;
   readonly out: string;
   readonly scheme: Scheme;
+  readonly quantize: Quantization;
   readonly keys: string;
   readonly publicKey: string | undefined;
   readonly placement: string;
@@ -60,6 +70,7 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
   examples: [
     ['distillock lock --model ./my-model --out my-model.lock --keys my-model.keys', 'a Hugging Face folder'],
     ['distillock lock --model teacher.Q8_0.gguf --out teacher.lock --keys teacher.keys', 'a GGUF file'],
+    ['distillock lock --model ./my-model --out my-model.lock --keys my-model.keys --quantize int4', 'a smaller bundle'],
     ['distillock lock --model HuggingFaceTB/SmolLM2-135M --out s.lock --keys s.keys', 'a model of the hub'],
     [
       'distillock lock --model ./m --out m.lock --keys m.keys --placement shielded:embedding,0,head',
@@ -76,6 +87,14 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
       )
       .option('--public-key <file>', "where the owner's public key goes (default: <keys>.pub)")
       .addOption(new Option('--scheme <name>', 'how weights are locked').choices(SCHEMES).default('rotation'))
+      .addOption(
+        new Option(
+          '--quantize <format>',
+          'store matrices on the accelerator as integers, after locking; the enclave has --enclave_precision',
+        )
+          .choices(QUANTIZATIONS)
+          .default('none'),
+      )
       .option(
         '--placement <where>',
         'auto, enclave, accelerator, or shielded:PARTS inside the enclave (embedding, head, block numbers)',
@@ -98,11 +117,12 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
   },
   parse(command: Command): LockVerbOptions {
     const raw = command.opts<Raw>();
-    const { model, out, scheme, keys, placement } = raw;
+    const { model, out, scheme, quantize, keys, placement } = raw;
     return {
       model,
       out,
       scheme,
+      quantize,
       keys,
       publicKey: raw.publicKey ?? `${keys}.pub`,
       placement,
@@ -139,7 +159,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
   const { lockModel } = await import('../../owner/lock-checkpoint.js');
   const { openCheckpoint } = await import('../../model/checkpoint/open.js');
   const { openBundle } = await import('../../edge/bundle.js');
-  const { model, out, scheme } = options;
+  const { model, out, scheme, quantize } = options;
   if (existsSync(out)) {
     const message = `${out} exists; a bundle is never overwritten, choose another --out`;
     throw new EnvironmentError('bundle-exists', message, { path: out });
@@ -150,7 +170,16 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
     const { plan, precision, reasons } = await placeParts(options, checkpoint.config);
     const keys = await prepareKeys(options, context);
     const { onProgress, stop, lockedHere } = followLock(context);
-    const { bundleId } = await lockModel({ checkpoint, outDir: out, scheme, plan, precision, keys, onProgress });
+    const { bundleId } = await lockModel({
+      checkpoint,
+      outDir: out,
+      scheme,
+      plan,
+      precision,
+      quantize,
+      keys,
+      onProgress,
+    });
     stop();
     const seconds = (performance.now() - started) / 1000;
     const megabytesPerSecond = lockedHere() / 1e6 / seconds;
@@ -162,6 +191,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
       ['bundle id', bundleId],
       ['scheme', scheme],
       ['plan', describePlan(plan)],
+      ...matricesRow(plan, quantize),
       ...(usesEnclave(plan) ? [['inside', precision] as const] : []),
       ['size', formatBytes(bytes)],
       ['seconds', `${seconds.toFixed(1)} (${megabytesPerSecond.toFixed(0)} MB/s)`],

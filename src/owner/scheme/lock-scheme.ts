@@ -16,7 +16,17 @@ export interface LockScheme {
   basis(space: Space, at: { readonly segment: number; readonly block: number | null }): Promise<BasisChange | null>;
 }
 
+export interface SchemeOptions {
+  /** The weights are going to be quantised: query/key pairs are turned by quarter turns only, which costs no accuracy. */
+  readonly quantised?: boolean;
+}
+
 /** Secrets come from the 32-byte seed only. */
-export function createScheme(scheme: Scheme, seed: Uint8Array, config: DecoderConfig): LockScheme {
-  return scheme === 'permutation' ? permutationScheme(seed, config) : rotationScheme(seed, config);
+export function createScheme(
+  scheme: Scheme,
+  seed: Uint8Array,
+  config: DecoderConfig,
+  { quantised = false }: SchemeOptions = {},
+): LockScheme {
+  return scheme === 'permutation' ? permutationScheme(seed, config) : rotationScheme(seed, config, quantised);
 }

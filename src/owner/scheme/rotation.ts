@@ -48,7 +48,11 @@ function headPermutations(
   return { kv, query };
 }
 
-async function attentionSpaces(stream: (role: string) => LabelledStream, config: DecoderConfig): Promise<BlockSpaces> {
+async function attentionSpaces(
+  stream: (role: string) => LabelledStream,
+  config: DecoderConfig,
+  quarterTurns: boolean,
+): Promise<BlockSpaces> {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = config;
   const group = heads / kvHeads;
   const { kv, query } = headPermutations(stream('heads'), kvHeads, group);
@@ -62,7 +66,7 @@ async function attentionSpaces(stream: (role: string) => LabelledStream, config:
     headDim,
   );
 
-  const pair = await queryKeyPair(stream('pairs'), config);
+  const pair = await queryKeyPair(stream('pairs'), config, quarterTurns);
   return {
     query: pair === null ? moveQuery : chain(pair.query, moveQuery),
     key: pair === null ? moveKv : chain(pair.key, moveKv),
@@ -78,6 +82,7 @@ async function attentionSpaces(stream: (role: string) => LabelledStream, config:
 async function queryKeyPair(
   stream: LabelledStream,
   config: DecoderConfig,
+  quarterTurns: boolean,
 ): Promise<{ query: BasisChange; key: BasisChange } | null> {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, qkNorm, positions } = config;
   const group = heads / kvHeads;
@@ -92,7 +97,9 @@ async function queryKeyPair(
     // Keys change by M⁻ᵀ: its transpose is M⁻¹ and its inverse Mᵀ.
     return { query, key: blockDiagonal(inverse, transposed, headDim) };
   }
-  const angles = Float32Array.from({ length: (kvHeads * headDim) / 2 }, () => 2 * Math.PI * uniform(stream));
+  // A large query component often meets a small key component: any angle but a quarter turn would spread its rounding onto the other.
+  const turns = (u: number): number => (quarterTurns ? Math.floor(4 * u) / 4 : u);
+  const angles = Float32Array.from({ length: (kvHeads * headDim) / 2 }, () => 2 * Math.PI * turns(uniform(stream)));
   const factors = stretches(stream, angles.length, PAIR_STRETCH);
   const query = pairRotations(forQueryHeads(angles, kvHeads, group), forQueryHeads(factors, kvHeads, group), headDim);
   // (q·ρR)(k·ρ⁻¹R)ᵀ = q·kᵀ.
@@ -140,7 +147,7 @@ async function outputSpaces(stream: (role: string) => LabelledStream, config: De
   return { 'attention-out': await basis('attention-out'), 'feed-forward-out': await basis('feed-forward-out') };
 }
 
-export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockScheme {
+export function rotationScheme(seed: Uint8Array, config: DecoderConfig, quarterTurns = false): LockScheme {
   const vocabulary = permuted(vocabularyPermutation(seed, 'rotation', config.vocabSize));
   // The last of each is enough: segments and blocks are locked in order.
   let residual: { segment: number; basis: BasisChange } | null = null;
@@ -159,7 +166,7 @@ export function rotationScheme(seed: Uint8Array, config: DecoderConfig): LockSch
     if (spaces?.block !== block) {
       for (const basis of Object.values(spaces?.spaces ?? {})) await basis.close?.();
       const stream = (role: string): LabelledStream => new LabelledStream(seed, `rotation/block ${block}/${role}`);
-      const attention = await attentionSpaces(stream, config);
+      const attention = await attentionSpaces(stream, config, quarterTurns);
       const outputs = await outputSpaces(stream, config);
       spaces = { block, spaces: { ...attention, ...feedForwardSpaces(stream, config), ...outputs } };
     }

@@ -11,6 +11,9 @@ import { MAX_HIDDEN_SIZE, MAX_MANIFEST_BYTES, MAX_VOCAB_SIZE } from './limits.js
 export const FORMAT_VERSION = 1;
 export type Scheme = 'permutation' | 'rotation';
 export const SCHEMES: readonly Scheme[] = ['permutation', 'rotation'];
+/** Integer formats of the accelerator's matrices; `none`: float32. */
+export const QUANTIZATIONS = ['none', 'int8', 'int4'] as const;
+export type Quantization = (typeof QUANTIZATIONS)[number];
 export type Place = 'accelerator' | 'enclave';
 
 export interface Plan {
@@ -41,6 +44,7 @@ export interface Manifest {
   /** The public shape (`DecoderConfig`); trusted code reads only `vocabSize` and `hiddenSize`. */
   readonly model: JsonObject & { readonly vocabSize: number; readonly hiddenSize: number };
   readonly scheme: Scheme;
+  readonly quantize: Quantization;
   readonly plan: Plan;
   readonly segments: readonly BundleSegment[];
   /** Every other file of the bundle, sorted by path. */
@@ -103,6 +107,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     createdBy: fields.text('createdBy', /^[ -~]{1,64}$/),
     model: fields.value('model') as Manifest['model'],
     scheme: fields.choice('scheme', SCHEMES),
+    quantize: fields.choice('quantize', QUANTIZATIONS),
     plan: {
       embedding: plan.choice('embedding', PLACES),
       blocks: plan.list('blocks', 4096).map(parsePlace),

@@ -1,0 +1,88 @@
+// Writes one span of a bundle: an accelerator segment weight by weight, quantised where the lock says so, or an enclave span sealed.
+// Zone: owner. DESIGN sections 4 and 5.
+import { join } from 'node:path';
+import type { DecoderConfig } from '../model/config.js';
+import { equaliseNeurons } from '../model/equalise-neurons.js';
+import { writeSegment } from '../model/segment-weights.js';
+import { buildSegment } from '../model/segments.js';
+import type { Span } from '../model/spans.js';
+import { joinTiles, type WeightTile, wholeTile } from '../model/weight-tiles.js';
+import type { SegmentWeight } from '../model/weights.js';
+import type { BundleSegment, EnclavePrecision, Quantization } from '../trusted/wire/manifest.js';
+import type { LockJournal } from './lock-journal.js';
+import type { OwnerKeys } from './owner-keys.js';
+import type { LockScheme } from './scheme/lock-scheme.js';
+import { basisChange } from './scheme/span-lock.js';
+import { writeSealedSpan } from './sealed-writer.js';
+
+/** What every span of a lock has in common. */
+export interface SpanJob {
+  readonly folder: string;
+  readonly config: DecoderConfig;
+  readonly keys: OwnerKeys;
+  readonly precision: EnclavePrecision;
+  readonly quantize: Quantization;
+  readonly lock: LockScheme;
+  readonly journal: LockJournal;
+  tilesOf(weight: SegmentWeight, span: Span): AsyncIterable<WeightTile>;
+  /** The same in one piece, as no progress. */
+  wholeOf(weight: SegmentWeight, span: Span): Promise<Float32Array>;
+  /** Reports tiles of a weight as they pass. */
+  followed(weight: SegmentWeight, tiles: AsyncIterable<WeightTile>): AsyncIterable<WeightTile>;
+}
+
+const formats = { none: 'float32', int8: 'block8', int4: 'block4' } as const;
+
+/** Norms behind a sublayer become a matrix where gains are folded away. */
+export const gainsOf = ({ foldsGains }: LockScheme): { denseOutputGains: boolean } => ({
+  denseOutputGains: foldsGains,
+});
+
+/** Name of a weight in the journal. */
+export const itemOf = (span: Span, weight: SegmentWeight): string => `${span.index}/${weight.name}`;
+
+export async function writeSpan(span: Span, job: SpanJob): Promise<BundleSegment> {
+  const { name, place } = span;
+  if (place === 'enclave') return writeEnclaveSpan(span, job);
+  const { folder, config, lock, journal, quantize } = job;
+  const segment = buildSegment(config, span, { ...gainsOf(lock), format: formats[quantize] });
+  // The secret stretches of neurons would cost bits: they are evened out again, as anybody could who holds the bundle.
+  const equalised = equaliseNeurons(segment.weights, (weight) => job.wholeOf(weight, span));
+  const tilesOf = (weight: SegmentWeight): AsyncIterable<WeightTile> =>
+    // Outside blocks nothing is equalised, and the embedding may be large.
+    quantize === 'none' || weight.block === null
+      ? job.tilesOf(weight, span)
+      : job.followed(weight, inOnePiece(weight, equalised));
+  const [graph, data] = await writeSegment(folder, segment, tilesOf, {
+    has: (_, weight) => journal.has(itemOf(span, weight)),
+    add: (_, written) => journal.add(written.map((weight) => itemOf(span, weight))),
+  });
+  return { place, name, graph: `segments/${graph}`, data: `segments/${data}` };
+}
+
+async function* inOnePiece(
+  weight: SegmentWeight,
+  weightOf: (weight: SegmentWeight) => Promise<Float32Array>,
+): AsyncGenerator<WeightTile> {
+  yield wholeTile(weight, await weightOf(weight));
+}
+
+/** One file of sealed pieces, done as a whole or not at all. */
+async function writeEnclaveSpan(span: Span, job: SpanJob): Promise<BundleSegment> {
+  const { folder, config, keys, precision, lock, journal } = job;
+  const sealed = `${String(span.index).padStart(2, '0')}.sealed`;
+  const item = `${span.index}/sealed`;
+  if (!journal.has(item)) {
+    await writeSealedSpan(join(folder, sealed), {
+      span,
+      config,
+      precision,
+      ...gainsOf(lock),
+      bundleKey: keys.bundleKey,
+      weightOf: (weight) => joinTiles(weight, job.tilesOf(weight, span)),
+      exitChange: () => basisChange(lock, config.hiddenSize, span),
+    });
+    await journal.add([item]);
+  }
+  return { place: 'enclave', name: span.name, sealed: `segments/${sealed}`, precision };
+}

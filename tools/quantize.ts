@@ -1,0 +1,149 @@
+// What integer matrices cost, with and without a lock before them: node dist/tools/quantize.js --json docs/results/quantize.json
+// Perplexity on held-out text (assets/text/valid.txt or --text FILE) and KL to the float32 model, for the bundled stories260k and
+// SmolLM2-135M-Instruct (tools/fetch-smollm2.sh).
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { describeMachine } from '../bench/machine.js';
+import { findSmolLm2 } from '../bench/workload/smollm2.js';
+import { Accelerator } from '../src/edge/teacher/accelerator.js';
+import { segmentsIn } from '../src/edge/teacher/unlocked-model.js';
+import type { Checkpoint } from '../src/model/checkpoint/hf-directory.js';
+import { openCheckpoint } from '../src/model/checkpoint/open.js';
+import { equaliseNeurons } from '../src/model/equalise-neurons.js';
+import type { LinearFormat } from '../src/model/linear-lowering.js';
+import { readSegmentWeight, writeSegments } from '../src/model/segment-weights.js';
+import { buildSegments } from '../src/model/segments.js';
+import { openTokenizer } from '../src/model/tokenizer.js';
+import type { SegmentWeight } from '../src/model/weights.js';
+import { createScheme } from '../src/owner/scheme/lock-scheme.js';
+import { lockWeight } from '../src/owner/scheme/lock-weight.js';
+import { vocabularyPermutation } from '../src/trusted/lock/vocabulary.js';
+import type { Scheme } from '../src/trusted/wire/manifest.js';
+
+const { values } = parseArgs({
+  options: { json: { type: 'string' }, text: { type: 'string', default: 'assets/text/valid.txt' } },
+});
+if (!values.json) throw new Error('usage: quantize.js --json FILE [--text FILE]');
+
+const tokens = 256;
+const seed = new Uint8Array(32).fill(7);
+const formats = { float32: 'float32', int8: 'block8', int4: 'block4' } as const;
+
+interface Row {
+  readonly matrices: keyof typeof formats;
+  readonly lock: 'none' | Scheme;
+  readonly perplexity: number;
+  /** Nats a token to the unlocked float32 model. */
+  readonly kl: number;
+  readonly agreement: number;
+  readonly megabytes: number;
+}
+
+interface Run {
+  /** [rows, vocabulary], columns in true ids. */
+  readonly logprobs: Float32Array;
+  readonly megabytes: number;
+}
+
+async function runModel(
+  { config, tensors }: Checkpoint,
+  ids: Int32Array,
+  lock: 'none' | Scheme,
+  format: LinearFormat,
+): Promise<Run> {
+  const { vocabSize } = config;
+  const folder = await mkdtemp(join(tmpdir(), 'distillock-quantize-'));
+  try {
+    const scheme = lock === 'none' ? null : createScheme(lock, seed, config, { quantised: format !== 'float32' });
+    const to =
+      lock === 'none'
+        ? Int32Array.from({ length: vocabSize }, (_, i) => i)
+        : vocabularyPermutation(seed, lock, vocabSize);
+    const weightOf = (weight: SegmentWeight): Promise<Float32Array> =>
+      scheme === null ? readSegmentWeight(tensors, weight) : lockWeight(scheme, tensors, weight, 0);
+    const segments = buildSegments(config, { format, denseOutputGains: scheme?.foldsGains === true });
+    const every = segments.flatMap((segment) => segment.weights);
+    const equalised = scheme === null || format === 'float32' ? weightOf : equaliseNeurons(every, weightOf);
+    await writeSegments(folder, segments, equalised);
+    const sizes = await Promise.all(
+      ['00.data', '01.data'].map(async (name) => (await readFile(join(folder, name))).length),
+    );
+    const accelerator = await Accelerator.open(segmentsIn(folder, 2), config);
+    const batch = ids.length / tokens;
+    const lengths = Array<number>(batch).fill(tokens);
+    const hidden = await accelerator.run(
+      0,
+      ids.map((id) => to[id]!),
+      { batch, tokens, lengths },
+    );
+    const top = await accelerator.topK(hidden, ids.length, vocabSize, 1);
+    await accelerator.close();
+    const trueId = new Int32Array(vocabSize);
+    to.forEach((locked, id) => {
+      trueId[locked] = id;
+    });
+    const logprobs = new Float32Array(top.logprobs.length);
+    top.ids.forEach((id, i) => {
+      logprobs[i - (i % vocabSize) + trueId[id]!] = top.logprobs[i]!;
+    });
+    return { logprobs, megabytes: sizes.reduce((a, b) => a + b, 0) / 1e6 };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function compare(
+  teacher: Float32Array,
+  run: Float32Array,
+  ids: Int32Array,
+): Pick<Row, 'perplexity' | 'kl' | 'agreement'> {
+  const size = run.length / ids.length;
+  let [nll, targets, kl, agreed] = [0, 0, 0, 0];
+  for (let row = 0; row < ids.length; row += 1) {
+    const at = row * size;
+    let [best, chosen] = [at, at];
+    for (let i = at; i < at + size; i += 1) {
+      kl += Math.exp(teacher[i]!) * (teacher[i]! - run[i]!);
+      if (teacher[i]! > teacher[best]!) best = i;
+      if (run[i]! > run[chosen]!) chosen = i;
+    }
+    if (best === chosen) agreed += 1;
+    if ((row + 1) % tokens === 0) continue;
+    nll -= run[at + ids[row + 1]!]!;
+    targets += 1;
+  }
+  return { perplexity: Math.exp(nll / targets), kl: kl / ids.length, agreement: agreed / ids.length };
+}
+
+async function measure(
+  name: string,
+  source: string,
+  sequences: number,
+): Promise<{ model: string; tokens: number; rows: Row[] }> {
+  const checkpoint = await openCheckpoint(source);
+  const tokenizer = await openTokenizer(checkpoint.tokenizer);
+  const ids = tokenizer.encode(await readFile(values.text, 'utf8')).slice(0, sequences * tokens);
+  const plain = await runModel(checkpoint, ids, 'none', 'float32');
+  const rows: Row[] = [];
+  for (const matrices of ['float32', 'int8', 'int4'] as const) {
+    for (const lock of ['none', 'permutation', 'rotation'] as const) {
+      const unchanged = matrices === 'float32' && lock === 'none';
+      const run = unchanged ? plain : await runModel(checkpoint, ids, lock, formats[matrices]);
+      rows.push({ matrices, lock, ...compare(plain.logprobs, run.logprobs, ids), megabytes: run.megabytes });
+      process.stderr.write(`${name} ${JSON.stringify(rows.at(-1))}\n`);
+    }
+  }
+  await checkpoint.tensors.close();
+  return { model: name, tokens: ids.length, rows };
+}
+
+const models = [
+  await measure('stories260k', 'assets/stories260k', 32),
+  await measure('SmolLM2-135M-Instruct (from Q4_1)', findSmolLm2(), 4),
+];
+await writeFile(
+  values.json,
+  `${JSON.stringify({ date: new Date().toISOString(), machine: describeMachine(), models }, null, 2)}\n`,
+);
