@@ -35,6 +35,20 @@ export const smolLm2: DecoderConfig = {
   maxPositionEmbeddings: 8192,
 };
 
+/** Llama-3.2-1B's width and heads with a small vocabulary: 1.04 G weights. */
+export const wide: DecoderConfig = {
+  ...common,
+  vocabSize: 32_000,
+  hiddenSize: 2048,
+  intermediateSize: 8192,
+  numHiddenLayers: 16,
+  numAttentionHeads: 32,
+  numKeyValueHeads: 8,
+  headDim: 64,
+  ropeTheta: 500_000,
+  maxPositionEmbeddings: 8192,
+};
+
 /** The student of the `train` bench: 13.8 M weights. */
 export const smallStudent: DecoderConfig = {
   ...common,
