@@ -47,7 +47,9 @@ test('everything inside: hidden states never leave, rows are charged once, and o
     { code: 'pass-unknown' },
     'a pass is released once',
   );
-  await assert.rejects(session.authorise(Int32Array.of(tinyConfig.vocabSize)), { code: 'token-out-of-range' });
+  const rows = { rows: 1, k: 1, lockedIds: Int32Array.of(0), logprobs: Float32Array.of(-1) };
+  await assert.rejects(session.authorise(Int32Array.of(1)), { code: 'part-not-held' }, 'the permutation stays inside');
+  await assert.rejects(session.release(rows), { code: 'part-not-held' });
   await assert.rejects(session.embed(Int32Array.of(1, 2, 3, 4, 5, 6, tinyConfig.vocabSize), layout), {
     code: 'token-out-of-range',
   });

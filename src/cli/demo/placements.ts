@@ -21,17 +21,17 @@ const stories: readonly PlacementStory[] = [
   {
     name: 'enclave',
     plan: (blocks) => uniformPlan(blocks, 'enclave'),
-    recorder: 'ciphertext and the released answers',
+    recorder: 'the released answers',
   },
   {
     name: 'shielded: embedding, 0, head',
     plan: (blocks) => shieldedPlan(blocks, ['embedding', '0', 'head']),
-    recorder: 'locked blocks, every crossing: a clone by fitting the rest',
+    recorder: 'blocks and crossings: enough to clone',
   },
   {
     name: 'accelerator',
     plan: acceleratorPlan,
-    recorder: 'all of the locked model: a clone by least squares',
+    recorder: 'the locked model: enough to clone',
   },
 ];
 

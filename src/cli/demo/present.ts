@@ -47,7 +47,7 @@ const placementColumns = [
   { title: 'time', numeric: true },
   { title: 'readable', numeric: true },
   { title: 'crosses a token', numeric: true },
-  { title: 'a recorder of a licensed session has' },
+  { title: 'a recorder has' },
 ];
 
 function placementRows({ placements }: DemoReport): string[][] {

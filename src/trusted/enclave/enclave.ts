@@ -146,6 +146,8 @@ export function createEnclave(port: PlatformPort): Enclave {
   function authorise(body: Uint8Array): Uint8Array {
     const request = messages.decodeAuthorise(body);
     const { vocabulary } = unlocked().secrets;
+    // Locked ids are for an embedding outside; where it lies inside they would only give the permutation away.
+    if (manifest.plan.embedding === 'enclave') refuse('part-not-held');
     const session = sessions.get(request.session);
     const locked = new Int32Array(request.tokenIds.length);
     for (let i = 0; i < locked.length; i++) {
@@ -159,6 +161,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   function release(body: Uint8Array): Uint8Array {
     const request = messages.decodeRelease(body);
     const { account, secrets: current } = unlocked();
+    if (manifest.plan.head === 'enclave') refuse('part-not-held', manifest.segments.length - 1);
     const session = sessions.get(request.session);
     checkRows(session, request.rows, request.k);
     const reply = unlockRows(request, current.tokenOfLockedId, account.licence.precision);
