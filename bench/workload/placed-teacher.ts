@@ -10,6 +10,7 @@ import { type LockedTeacher, openLockedTeacher } from '../../src/edge/teacher/lo
 import { askRows, forwardNext, releaseRows } from '../../src/edge/teacher/pass.js';
 import { segmentsIn } from '../../src/edge/teacher/unlocked-model.js';
 import type { DecoderConfig } from '../../src/model/config.js';
+import type { LinearFormat } from '../../src/model/linear-lowering.js';
 import { readSegmentWeight, writeSegments } from '../../src/model/segment-weights.js';
 import { buildSegments } from '../../src/model/segments.js';
 import type { LockOptions } from '../../src/owner/lock-checkpoint.js';
@@ -24,9 +25,13 @@ export interface Teacher {
 }
 
 /** The unlocked graph without an enclave. */
-export async function openBare(folder: string, config: DecoderConfig): Promise<Teacher> {
+export async function openBare(
+  folder: string,
+  config: DecoderConfig,
+  format: LinearFormat = 'float32',
+): Promise<Teacher> {
   const tensors = randomTensors(config);
-  await writeSegments(folder, buildSegments(config), (weight) => readSegmentWeight(tensors, weight));
+  await writeSegments(folder, buildSegments(config, { format }), (weight) => readSegmentWeight(tensors, weight));
   return { accelerator: await Accelerator.open(segmentsIn(folder, 2), config), gate: openGate };
 }
 
@@ -40,7 +45,7 @@ export interface Placed extends Teacher {
 export async function openPlaced(
   folder: string,
   config: DecoderConfig,
-  options: Pick<LockOptions, 'scheme' | 'plan' | 'precision'>,
+  options: Pick<LockOptions, 'scheme' | 'plan' | 'precision' | 'quantize'>,
   { log, teeMemoryMb }: { log: (line: string) => void; teeMemoryMb?: number },
 ): Promise<Placed> {
   await mkdir(folder, { recursive: true });

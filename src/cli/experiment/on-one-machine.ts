@@ -24,7 +24,7 @@ export async function lockHere(
   checkpoint: Checkpoint,
   folder: string,
   name: string,
-  options: Pick<LockOptions, 'scheme' | 'plan' | 'precision' | 'onProgress'> = {},
+  options: Pick<LockOptions, 'scheme' | 'plan' | 'precision' | 'quantize' | 'onProgress'> = {},
 ): Promise<LockedHere> {
   const started = performance.now();
   const bundleDir = join(folder, `${name}.lock`);
