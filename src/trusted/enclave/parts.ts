@@ -44,24 +44,28 @@ const MAX_GROUP_TOKENS = 2048;
 /** Rows of one head run: their logits of a tile exist at once. */
 const HEAD_ROWS = 256;
 const VIEWS = { float32: Float32Array, int8: Int8Array, uint8: Uint8Array } as const;
-const WIDTHS = { float32: 4, int8: 1, uint8: 1 } as const;
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
-const bytesOf = ({ shape, type }: SealedTensor): number => elements(shape) * WIDTHS[type];
+const bytesOf = ({ shape, type }: SealedTensor): number => elements(shape) * VIEWS[type].BYTES_PER_ELEMENT;
 
 function tensorsOf(stage: Stage): readonly SealedTensor[] {
   if (stage.kind === 'embed') return stage.positions === null ? stage.tiles : [...stage.tiles, stage.positions];
   return stage.kind === 'head' ? stage.tiles.flatMap((tile) => tile.weights) : stage.weights;
 }
 
-/** cos and sin of position·frequency, each [positions, pairs]. */
+const rotary: WeakMap<readonly number[], readonly [PortTensor, PortTensor]> = new WeakMap();
+
+/** cos and sin of position·frequency, each [positions or more, pairs]; kept, since every token of a text needs them again. */
 function rotaryTables(frequencies: readonly number[], positions: number): readonly [PortTensor, PortTensor] {
+  const known = rotary.get(frequencies);
+  if (known !== undefined && known[0].shape[0]! >= positions) return known;
   const angle = (i: number): number => Math.floor(i / frequencies.length) * frequencies[i % frequencies.length]!;
-  const shape = [positions, frequencies.length];
+  const shape = [2 ** Math.ceil(Math.log2(positions)), frequencies.length];
   const table = (of: (angle: number) => number): PortTensor => {
     return { data: Float32Array.from({ length: elements(shape) }, (_, i) => of(angle(i))), shape };
   };
-  return [table(Math.cos), table(Math.sin)];
+  rotary.set(frequencies, [table(Math.cos), table(Math.sin)]);
+  return rotary.get(frequencies)!;
 }
 
 export class EnclaveParts {
@@ -99,8 +103,8 @@ export class EnclaveParts {
     });
     if (embed.positions !== null) {
       const places = this.#tensor(0, embed.positions).data as Float32Array;
-      const [from, period] = [past * embed.width, layout.tokens * embed.width];
-      for (let i = 0; i < hidden.length; i++) hidden[i]! += places[from + (i % period)]!;
+      const period = layout.tokens * embed.width;
+      for (let i = 0; i < hidden.length; i++) hidden[i]! += places[past * embed.width + (i % period)]!;
     }
     return this.#through(0, stages.slice(1), hidden, layout, cache, past);
   }
@@ -230,10 +234,9 @@ export class EnclaveParts {
     const weights = this.#resident() > 0 ? this.#resident() : streamed;
     const free = this.#port.memoryBytes - hidden.byteLength - weights;
     const rows = Math.floor(Math.min(free / stage.activationBytes, MAX_GROUP_TOKENS) / tokens);
-    if (rows >= 1) return rows;
     if (free < tokens * stage.activationBytes)
       refuse('memory-exceeded', this.#port.memoryBytes, hidden.byteLength + weights);
-    return 1;
+    return Math.max(1, rows);
   }
 
   /** Bytes of all weights when they are kept decrypted; 0 when they are streamed because they would fill over half of the memory. */
