@@ -21,10 +21,12 @@ export function appraise(evidence: VerifiedEvidence, policy: AttestationPolicy):
   if (!policy.bundleIds.includes(bundleId)) {
     throw new PolicyError('evidence-bundle', 'the enclave runs a bundle that the policy does not name', { bundleId });
   }
-  const measured =
-    policy.measurements === 'any' ? kind === 'simulated' : policy.measurements.includes(evidence.measurement);
-  if (!measured) {
-    const { measurement } = evidence;
+  const { platform } = evidence;
+  if (platform.kind !== 'simulated') {
+    throw new PolicyError('evidence-kind', `evidence of kind ${platform.kind} cannot be appraised yet`, { kind });
+  }
+  const { measurement } = platform;
+  if (policy.measurements !== 'any' && !policy.measurements.includes(measurement)) {
     throw new PolicyError('measurement', 'the enclave runs code that the policy does not name', { measurement });
   }
   return brandAppraised(evidence);

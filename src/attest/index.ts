@@ -1,4 +1,17 @@
 // Verifiers of evidence, pure functions: `distillock/attest`.
 export { type AttestationPolicy, appraise } from './appraise.js';
 export { parseSimulated, verifySimulated } from './evidence/simulated.js';
-export type { AppraisedEvidence, EvidenceFacts, VerifiedEvidence } from './verified.js';
+export {
+  type AppraisedEvidence,
+  type DcapStatus,
+  type EvidenceFacts,
+  measurementOf,
+  type PlatformFacts,
+  type SgxFacts,
+  type SimulatedFacts,
+  type SnpFacts,
+  type SnpTcb,
+  type TdxFacts,
+  type TpmFacts,
+  type VerifiedEvidence,
+} from './verified.js';

@@ -32,7 +32,7 @@ test('genuine evidence verifies and is accepted by a policy that names it', () =
   const verified = verifySimulated(parseSimulated(evidence()), root.signingKey, nonce);
   assert.deepEqual(verified.claims, claims);
   const policy = { kinds: ['simulated'], bundleIds: [claims.bundleId], measurements: [measurement] };
-  assert.equal(appraise(verified, policy).measurement, measurement);
+  assert.deepEqual(appraise(verified, policy).platform, { kind: 'simulated', measurement });
   appraise(verified, { ...policy, measurements: 'any' });
   const rules: [object, string][] = [
     [{ kinds: [] }, 'evidence-kind'],

@@ -36,5 +36,5 @@ export function verifySimulated(evidence: Evidence, root: PublicKeyBytes, nonce:
       'the quote is over other keys, another bundle, another owner or another nonce',
     );
   }
-  return brandVerified({ claims: evidence.claims, measurement });
+  return brandVerified({ claims: evidence.claims, platform: { kind: 'simulated', measurement } });
 }

@@ -101,7 +101,7 @@ interface GrantResult {
 const CLOCK_SKEW_S = 300;
 
 async function runGrant(options: GrantVerbOptions, context: Context): Promise<GrantResult> {
-  const { appraise, parseSimulated, verifySimulated } = await import('../../attest/index.js');
+  const { appraise, measurementOf, parseSimulated, verifySimulated } = await import('../../attest/index.js');
   const { openBundle } = await import('../../edge/bundle.js');
   const { grantLicence, loadOwnerKeys } = await import('../../owner/index.js');
   const keys = await loadOwnerKeys(options.keys);
@@ -131,12 +131,12 @@ async function runGrant(options: GrantVerbOptions, context: Context): Promise<Gr
     ['precision', precision],
     ['temperature', `${temperature.min} to ${temperature.max}`],
     ['expires', options.expires.toISOString().replace(/\.\d+Z$/, 'Z')],
-    ['measurement', evidence.measurement],
+    ['measurement', measurementOf(evidence.platform)],
     ['freshness', fresh ? 'proven by --nonce' : 'not proven: give the data owner a nonce, and it here as --nonce'],
   ] as const;
   context.print(renderPairs(rows, context.colour));
   context.print(`Send ${options.out} to the data owner; it unlocks only the enclave that made the evidence.`);
-  return { licence: granted.licence, file: options.out, simulated: true, fresh, measurement: evidence.measurement };
+  return { licence: granted.licence, file: options.out, simulated: true, fresh, measurement: measurementOf(evidence.platform) };
 
   function parseEvidence(): ReturnType<typeof parseSimulated> {
     try {
