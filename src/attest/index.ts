@@ -14,4 +14,5 @@ export {
   type TdxFacts,
   type TpmFacts,
   type VerifiedEvidence,
+  type VerifiedQuote,
 } from './verified.js';

@@ -115,6 +115,13 @@ export function measurementOf(platform: PlatformFacts): string {
   }
 }
 
+/** A quote whose signatures, chain and collateral hold. What it is about stands in the report data. */
+export interface VerifiedQuote {
+  readonly platform: PlatformFacts;
+  /** 64 bytes that the enclave chose; for a TPM, the qualifying data. */
+  readonly reportData: Uint8Array;
+}
+
 export interface EvidenceFacts {
   readonly claims: Claims;
   readonly platform: PlatformFacts;

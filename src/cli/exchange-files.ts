@@ -43,6 +43,7 @@ const licenceSchema = z.strictObject({
     licenceId: z.string(),
     bundleId: z.string(),
     budgetTokens: z.int().min(1),
+    leaseTokens: z.int().min(0),
     topK: z.int().min(1),
     precision: z.enum(['float32', 'float16']),
     temperature: z.strictObject({ min: z.number(), max: z.number() }),

@@ -14,6 +14,8 @@ import { signWithOwnerKey } from './sign.js';
 
 export interface LicenceTerms {
   readonly budgetTokens: number;
+  /** Positions that one lease covers; 0 (default): the licence needs no leases. */
+  readonly leaseTokens?: number;
   readonly topK: number;
   readonly precision: Licence['precision'];
   readonly temperature: { readonly min: number; readonly max: number };
@@ -42,8 +44,9 @@ export async function grantLicence({ keys, evidence, terms }: GrantRequest): Pro
   if (!equalBytes(claims.ownerKey, keys.signingKey)) {
     throw new PolicyError('evidence-owner', 'the enclave was started for another owner key; no key is released to it');
   }
-  const { budgetTokens, topK, precision, temperature, notBefore, expires, licenceId = randomUUID() } = terms;
-  const limits = { budgetTokens, topK, precision, temperature, notBefore, expires };
+  const { budgetTokens, leaseTokens = 0, topK, precision, temperature, notBefore, expires } = terms;
+  const licenceId = terms.licenceId ?? randomUUID();
+  const limits = { budgetTokens, leaseTokens, topK, precision, temperature, notBefore, expires };
   const licence: Licence = { ...limits, licenceId, bundleId: claims.bundleId, enclaveKeyId: keyId(claims.signingKey) };
   const licenceJws = await signWithOwnerKey('licence', encodeLicence(licence), keys);
   const suite = new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });

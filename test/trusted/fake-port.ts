@@ -105,6 +105,7 @@ export class Driver {
       licenceId: 'licence-1',
       bundleId: this.bundle.bundleId,
       budgetTokens: 10,
+      leaseTokens: 0,
       topK: 4,
       precision: 'float32',
       temperature: { min: 1, max: 2 },

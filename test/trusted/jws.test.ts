@@ -81,6 +81,7 @@ const licence: Licence = {
   licenceId: 'a',
   bundleId: 'a'.repeat(64),
   budgetTokens: 10,
+  leaseTokens: 0,
   topK: 4,
   precision: 'float16',
   temperature: { min: 0.5, max: 2 },

@@ -136,7 +136,13 @@ async function runGrant(options: GrantVerbOptions, context: Context): Promise<Gr
   ] as const;
   context.print(renderPairs(rows, context.colour));
   context.print(`Send ${options.out} to the data owner; it unlocks only the enclave that made the evidence.`);
-  return { licence: granted.licence, file: options.out, simulated: true, fresh, measurement: measurementOf(evidence.platform) };
+  return {
+    licence: granted.licence,
+    file: options.out,
+    simulated: true,
+    fresh,
+    measurement: measurementOf(evidence.platform),
+  };
 
   function parseEvidence(): ReturnType<typeof parseSimulated> {
     try {

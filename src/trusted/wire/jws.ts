@@ -6,7 +6,7 @@ import { decodeBase64url, encodeBase64url } from './base64url.js';
 import { encodeUtf8 } from './bytes.js';
 import { MalformedError, VerificationError } from './errors.js';
 
-export type JwsPurpose = 'manifest' | 'licence' | 'receipt' | 'simulated-quote';
+export type JwsPurpose = 'manifest' | 'licence' | 'lease-request' | 'lease' | 'receipt' | 'simulated-quote';
 
 /** Raw Ed25519 public key, 32 bytes. */
 export type PublicKeyBytes = Uint8Array;

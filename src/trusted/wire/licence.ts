@@ -12,6 +12,8 @@ export interface Licence {
   readonly bundleId: string;
   /** Positions that may be released in total. */
   readonly budgetTokens: number;
+  /** Positions that one lease covers; 0: no leases, and nothing leaves the device after `unlock`. See lease.ts. */
+  readonly leaseTokens: number;
   /** Largest k of a release. */
   readonly topK: number;
   /** Precision of the log-probabilities that leave. */
@@ -43,6 +45,7 @@ export function parseLicence(bytes: Uint8Array): Licence {
     licenceId: fields.text('licenceId', /^[A-Za-z0-9_-]{1,64}$/),
     bundleId: fields.text('bundleId', /^[0-9a-f]{64}$/),
     budgetTokens: fields.integer('budgetTokens', 1, MAX_BUDGET),
+    leaseTokens: fields.integer('leaseTokens', 0, MAX_BUDGET),
     topK: fields.integer('topK', 1, MAX_VOCAB_SIZE),
     precision: fields.choice('precision', ['float32', 'float16']),
     temperature: { min: range.number('min', 0, MAX_TEMPERATURE), max: range.number('max', 0, MAX_TEMPERATURE) },
