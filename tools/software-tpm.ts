@@ -113,6 +113,14 @@ export class SoftwareTpm {
     return { context, akPublic: read(akPublic) };
   }
 
+  /** Loads a public area alone; returns its context. */
+  async loadPublic(area: Uint8Array): Promise<string> {
+    const [input, context] = [this.#path('external.pub'), this.#path('external.ctx')];
+    writeFileSync(input, area);
+    await this.#run('tpm2_loadexternal', '-C', 'n', '-u', input, '-c', context);
+    return context;
+  }
+
   async extend(pcr: number, digest: Uint8Array): Promise<void> {
     await this.#run('tpm2_pcrextend', `${pcr}:sha256=${Buffer.from(digest).toString('hex')}`);
   }

@@ -40,10 +40,14 @@ function made(keys: KeyPairKeyObjectResult, area: Buffer): FakeKey {
   return { keys, area: sized(area), name };
 }
 
-export function makeAk(attributes: number = AK_ATTRIBUTES, scheme: readonly number[] = [0x18, 0x0b]): FakeKey {
+export function makeAk(
+  attributes: number = AK_ATTRIBUTES,
+  scheme: readonly number[] = [0x18, 0x0b],
+  policy: Uint8Array = Buffer.alloc(0),
+): FakeKey {
   const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const [x, y] = coordinates(keys);
-  const head = [words(0x23, 0x0b), u32(attributes), sized(Buffer.alloc(0)), words(0x10, ...scheme, 3, 0x10)];
+  const head = [words(0x23, 0x0b), u32(attributes), sized(policy), words(0x10, ...scheme, 3, 0x10)];
   return made(keys, Buffer.concat([...head, sized(x), sized(y)]));
 }
 

@@ -38,6 +38,7 @@ for (const kind of ['rsa', 'ecc'] as const) {
     assert.deepEqual(opened && Buffer.from(opened), secret);
     const activated = proveKey(key, secret, opened!);
     assert.equal(activated.attestationKeyName, key.attestationKeyName);
+    assert.equal(activated.endorsedUntil, NOW + 1000);
     assert.equal(openCredential(credential, ek, makeAk().name), null);
     if (kind === 'rsa') assert.throws(() => openCredential(credential, other, ak.name));
     else assert.equal(openCredential(credential, other, ak.name), null);
@@ -62,6 +63,7 @@ test('chains: intermediates, unpinned, expired and misused CAs', () => {
   const judge = (endorsement: ReturnType<typeof endorse>, pins = roots, now = NOW) =>
     endorseKey(endorsement, ak.area, { now, roots: pins });
   judge(endorse(ek, root));
+  assert.equal(judge(endorse(ek, root, { notAfter: NOW + 5 })).endorsedUntil, NOW + 5);
   judge(endorse(ek, middle, { chain: [middle] }));
   judge(endorse(ek, middle), [{ certificate: middle.certificate }]); // Pinned itself.
   assert.throws(() => judge(endorse(ek, middle)), code('tpm-root'));
@@ -127,6 +129,9 @@ test('keys that could sign or open anything else are refused', () => {
   assert.throws(() => parseAttestationKey(makeAk((AK_ATTRIBUTES | (1 << 31)) >>> 0).area), code('tpm'));
   assert.throws(() => parseAttestationKey(makeAk(AK_ATTRIBUTES, [0x18, 0x04]).area), code('tpm')); // SHA-1
   assert.throws(() => parseAttestationKey(makeAk(AK_ATTRIBUTES, [0x10]).area), code('tpm')); // Any scheme.
+  assert.throws(() => parseAttestationKey(makeAk(AK_ATTRIBUTES | (1 << 7)).area), code('tpm-key-policy'));
+  const withPolicy = makeAk(AK_ATTRIBUTES, [0x18, 0x0b], Buffer.alloc(32, 1));
+  assert.throws(() => parseAttestationKey(withPolicy.area), code('tpm-key-policy'));
   for (const kind of ['rsa', 'ecc'] as const) {
     parseEndorsementKey(makeEk(kind).area);
     for (const bit of [1, 4, 5, 16, 17]) {

@@ -44,6 +44,7 @@ const reportData = bytes(recorded.reportData);
 const roots = [{ certificate: bytes(recorded.root) }];
 // The recording's TPM opened its credential; that cannot be repeated without it.
 const key = recallKey(endorseKey(endorsement, akPublic, { now: recorded.now, roots }));
+const options = { now: recorded.now, activatedKeys: [key] };
 const quoteOf = ({ attest, signature, pcrs }: Recorded): TpmQuote => ({
   reportData,
   attest: bytes(attest),
@@ -59,7 +60,7 @@ for (const form of ['quote', 'plain', 'hashed'] as const) {
       platform,
       reportData: data,
       clockInfo,
-    } = verifyTpmQuote(parseTpmQuote(encodeTpmQuote(quoteOf(recorded[form]))), key);
+    } = verifyTpmQuote(parseTpmQuote(encodeTpmQuote(quoteOf(recorded[form]))), options);
     assert.deepEqual(data, reportData);
     assert.deepEqual(platform.pcrs, recorded.quote.pcrs);
     assert.deepEqual(Object.keys(platform.pcrs), ['0', '1', '7']);
@@ -87,13 +88,13 @@ test('one flipped bit anywhere in the recorded quote is refused', () => {
   for (let at = 0; at < encoded.length; at++) {
     const changed = Uint8Array.from(encoded);
     changed[at]! ^= 1 << (at & 7);
-    assert.throws(() => verifyTpmQuote(parseTpmQuote(changed), key), DistillockError, `byte ${at}`);
+    assert.throws(() => verifyTpmQuote(parseTpmQuote(changed), options), DistillockError, `byte ${at}`);
   }
 });
 
 test('other report data, PCRs, keys and signatures are refused', () => {
   const refuse = (change: Partial<TpmQuote>, ...expected: string[]) =>
-    assert.throws(() => verifyTpmQuote({ ...quote, ...change }, key), code(...expected));
+    assert.throws(() => verifyTpmQuote({ ...quote, ...change }, options), code(...expected));
   refuse({ reportData: new Uint8Array(64) }, 'tpm-report-data');
   refuse({ reportData: reportData.subarray(0, 63) }, 'tpm-report-data');
   const pcrs = new Map(quote.pcrs);
@@ -104,7 +105,15 @@ test('other report data, PCRs, keys and signatures are refused', () => {
   refuse({ akPublic: makeAk().area }, 'tpm-activation');
   refuse({ signature: bytes(recorded.hashed.signature) }, 'tpm-signature');
   refuse({ attest: bytes(recorded.hashed.attest) }, 'tpm-signature');
-  assert.throws(() => verifyTpmQuote(quote, { ...key, attestationKeyName: '00'.repeat(32) }), code('tpm-activation'));
+  const other = recallKey({ ...key, attestationKeyName: '00'.repeat(32) });
+  assert.throws(() => verifyTpmQuote(quote, { ...options, activatedKeys: [other] }), code('tpm-activation'));
+  assert.throws(() => verifyTpmQuote(quote, { ...options, activatedKeys: [] }), code('tpm-activation'));
+  verifyTpmQuote(quote, { ...options, activatedKeys: [other, key] });
+  const expired = recallKey({ ...key, endorsedUntil: recorded.now - 1 });
+  assert.throws(() => verifyTpmQuote(quote, { ...options, activatedKeys: [expired] }), code('certificate-time'));
+  for (const now of [Number.NaN, undefined as unknown as number]) {
+    assert.throws(() => verifyTpmQuote(quote, { ...options, now }), code('now'));
+  }
 });
 
 test('a signature does not make a quote of something else', () => {
@@ -116,7 +125,10 @@ test('a signature does not make a quote of something else', () => {
   ]);
   const judge = (fields: Partial<AttestFields>) => {
     const attest = writeAttest({ extraData: reportData, pcrs, ...fields });
-    return verifyTpmQuote({ reportData, attest, signature: signAttest(attest, ak), akPublic: ak.area, pcrs }, own);
+    return verifyTpmQuote(
+      { reportData, attest, signature: signAttest(attest, ak), akPublic: ak.area, pcrs },
+      { ...options, activatedKeys: [own] },
+    );
   };
   assert.deepEqual(Object.keys(judge({}).platform.pcrs), ['0', '10']);
   assert.deepEqual(judge({}).clockInfo, {
@@ -177,13 +189,13 @@ test('structures cut anywhere, or with a byte more, are malformed', () => {
 test('20,000 changed quotes: none is accepted', () => {
   for (const form of ['quote', 'plain'] as const) {
     for (const changed of mutations(encodeTpmQuote(quoteOf(recorded[form])), 10_000, 0x79e)) {
-      assert.throws(() => verifyTpmQuote(parseTpmQuote(changed), key), DistillockError);
+      assert.throws(() => verifyTpmQuote(parseTpmQuote(changed), options), DistillockError);
     }
   }
 });
 
 test('30,000 changed keys, certificates, attests: parsed or refused with an error of our own', () => {
-  const options = { now: recorded.now, roots };
+  const trust = { now: recorded.now, roots };
   const inputs: [Uint8Array, number, (input: Uint8Array) => unknown][] = [
     [akPublic, 10_000, parseAttestationKey],
     [endorsement.ekPublic, 5000, parseEndorsementKey],
@@ -191,7 +203,7 @@ test('30,000 changed keys, certificates, attests: parsed or refused with an erro
     [
       endorsement.ekCertificate,
       5000,
-      (ekCertificate) => endorseKey({ ...endorsement, ekCertificate }, akPublic, options),
+      (ekCertificate) => endorseKey({ ...endorsement, ekCertificate }, akPublic, trust),
     ],
   ];
   for (const [input, count, parse] of inputs) {

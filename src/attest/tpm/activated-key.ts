@@ -11,11 +11,14 @@ import { type PublicArea, parseAttestationKey } from './public-area.js';
 declare const endorsed: unique symbol;
 declare const activated: unique symbol;
 
-interface KeyFacts {
+/** What remains of an activation; plain values, so that the owner may store them. */
+export interface KeyFacts {
   /** Hex SHA-256 of the attestation key's public area. */
   readonly attestationKeyName: string;
   readonly endorsementCa: string;
   readonly softwareTpm: boolean;
+  /** Unix seconds: after this the endorsement certificate's chain is no longer valid. */
+  readonly endorsedUntil: number;
 }
 
 /** The chain holds; whether the TPM holds the attestation key is not known yet. */
@@ -57,6 +60,6 @@ export function proveKey(key: EndorsedKey, secret: Uint8Array, returned: Uint8Ar
 }
 
 /** A key that was activated before, from the owner's own store and from nowhere else. */
-export function recallKey({ attestationKeyName, endorsementCa, softwareTpm }: KeyFacts): ActivatedKey {
-  return { attestationKeyName, endorsementCa, softwareTpm } as ActivatedKey;
+export function recallKey({ attestationKeyName, endorsementCa, softwareTpm, endorsedUntil }: KeyFacts): ActivatedKey {
+  return { attestationKeyName, endorsementCa, softwareTpm, endorsedUntil } as ActivatedKey;
 }

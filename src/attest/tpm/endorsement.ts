@@ -35,6 +35,8 @@ export interface VerifiedEndorsement {
   /** Subject of the pinned CA. */
   readonly endorsementCa: string;
   readonly softwareTpm: boolean;
+  /** Unix seconds: the earliest end of validity in the chain. */
+  readonly endorsedUntil: number;
 }
 
 const OID = {
@@ -71,19 +73,21 @@ export function verifyTpmEndorsement(
     throw new VerificationError('tpm-endorsement', 'the certificate is not for an endorsement key');
   }
   let current = ek;
+  let endorsedUntil = ek.notAfter;
   for (let depth = 0; depth < MAX_DEPTH; depth++) {
     const { issuer } = current;
     const found = pinned.find(({ ca }) => equalBytes(ca.subject, issuer));
     const by = found?.ca ?? intermediates.find(({ subject }) => equalBytes(subject, issuer));
     if (by === undefined) break;
     checkLink(current, by, depth, now);
+    endorsedUntil = Math.min(endorsedUntil, by.notAfter);
     if (found !== undefined) {
       const endorsementKey = parseEndorsementKey(endorsement.ekPublic);
       if (!equalBytes(spki(endorsementKey), spki(ek))) {
         throw new VerificationError('tpm-endorsement', 'the certificate is for another endorsement key');
       }
       const softwareTpm = found.root.softwareTpm === true || isSwtpm(ek, found.ca);
-      return { endorsementKey, endorsementCa: found.ca.subjectText, softwareTpm };
+      return { endorsementKey, endorsementCa: found.ca.subjectText, softwareTpm, endorsedUntil };
     }
     current = by;
   }

@@ -10,6 +10,8 @@ export interface PublicArea {
   readonly type: 'rsa' | 'ecc';
   /** TPMA_OBJECT */
   readonly attributes: number;
+  /** Digest of the policy that may use the key; empty when only its own authorisation may. */
+  readonly policy: Uint8Array;
   readonly publicKey: KeyObject;
   /** Algorithm id and SHA-256 of the area, 34 bytes. */
   readonly name: Uint8Array;
@@ -21,6 +23,7 @@ const ATTRIBUTE = {
   fixedTpm: 1 << 1,
   fixedParent: 1 << 4,
   dataOrigin: 1 << 5,
+  adminWithPolicy: 1 << 7,
   restricted: 1 << 16,
   decrypt: 1 << 17,
   sign: 1 << 18,
@@ -44,7 +47,7 @@ function parse(bytes: Uint8Array, { where, storage }: Shape): PublicArea {
   if (reader.u16() !== TPM.sha256) throw unsupported(where, 'a name algorithm other than SHA-256');
   const attributes = reader.u32();
   if ((attributes & ~DEFINED) !== 0) throw reader.fail('reserved attributes are set');
-  reader.sized(0, 64); // authPolicy
+  const policy = reader.sized(0, 64);
   if (storage) {
     reader.expect16(TPM.aes, 'symmetric algorithm');
     reader.expect16(128, 'symmetric key size');
@@ -63,7 +66,7 @@ function parse(bytes: Uint8Array, { where, storage }: Shape): PublicArea {
     const n = reader.sized(256, 256);
     reader.end();
     const publicKey = imported({ kty: 'RSA', n: encodeBase64url(n), e: 'AQAB' }, where);
-    return { type: 'rsa', attributes, publicKey, name, x: null };
+    return { type: 'rsa', attributes, policy, publicKey, name, x: null };
   }
   if (reader.u16() !== TPM.p256) throw unsupported(where, 'a curve other than P-256');
   reader.expect16(TPM.null, 'key derivation');
@@ -71,7 +74,7 @@ function parse(bytes: Uint8Array, { where, storage }: Shape): PublicArea {
   const y = padLeft(reader.sized(1, 32), 32);
   reader.end();
   const publicKey = imported({ kty: 'EC', crv: 'P-256', x: encodeBase64url(x), y: encodeBase64url(y) }, where);
-  return { type: 'ecc', attributes, publicKey, name, x };
+  return { type: 'ecc', attributes, policy, publicKey, name, x };
 }
 
 function unsupported(where: string, what: string): UnsupportedError {
@@ -102,13 +105,17 @@ function demand(area: PublicArea, set: number, clear: number, where: string, wha
 
 /**
  * TPM2B_PUBLIC of an attestation key. Throws VerificationError('tpm-key-attributes') unless it is restricted (signs only what the
- * TPM itself made), for signing only, and fixed to the TPM that made it.
+ * TPM itself made), for signing only, and fixed to the TPM that made it; 'tpm-key-policy' when it may be used by a policy: activation
+ * must need the key's own authorisation, which a TPM has only for keys whose private part it holds.
  */
 export function parseAttestationKey(bytes: Uint8Array): PublicArea {
   const where = 'TPM attestation key';
   const area = parse(bytes, { where, storage: false });
   if (area.type !== 'ecc') throw unsupported(where, 'an RSA attestation key');
   demand(area, ATTRIBUTE.sign, ATTRIBUTE.decrypt, where, 'restricted signing');
+  if (area.policy.length > 0 || (area.attributes & ATTRIBUTE.adminWithPolicy) !== 0) {
+    throw new VerificationError('tpm-key-policy', `${where}: must not be usable by a policy`);
+  }
   return area;
 }
 

@@ -5,6 +5,7 @@ import { createHash, verify } from 'node:crypto';
 import { concatBytes, encodeHex, equalBytes } from '../../trusted/wire/bytes.js';
 import { VerificationError } from '../../trusted/wire/errors.js';
 import type { TpmFacts, VerifiedQuote } from '../verified.js';
+import { checkNow } from '../x509/certificate.js';
 import type { ActivatedKey } from './activated-key.js';
 import { parseTpmAttest, type TpmAttest } from './attest.js';
 import { parseAttestationKey } from './public-area.js';
@@ -16,11 +17,29 @@ export type VerifiedTpmQuote = VerifiedQuote & {
   readonly clockInfo: TpmAttest['clockInfo'];
 };
 
-/** Throws MalformedError, UnsupportedError or VerificationError. `key`: the result of credential activation. */
-export function verifyTpmQuote(quote: TpmQuote, key: ActivatedKey): VerifiedTpmQuote {
+export interface TpmOptions {
+  /** Unix seconds to verify at. */
+  readonly now: number;
+  /** Results of credential activation; the quote must be signed by one of them. */
+  readonly activatedKeys: readonly ActivatedKey[];
+}
+
+/** Throws MalformedError, UnsupportedError or VerificationError; returns facts only when the signature and every value hold. */
+export function verifyTpmQuote(quote: TpmQuote, { now, activatedKeys }: TpmOptions): VerifiedTpmQuote {
+  checkNow(now);
   const attestationKey = parseAttestationKey(quote.akPublic);
-  if (encodeHex(attestationKey.name.subarray(2)) !== key.attestationKeyName) {
-    throw new VerificationError('tpm-activation', 'the quote is signed by a key that was not activated');
+  const attestationKeyName = encodeHex(attestationKey.name.subarray(2));
+  const key = activatedKeys.find((known) => known.attestationKeyName === attestationKeyName);
+  if (key === undefined) {
+    throw new VerificationError('tpm-activation', 'the quote is signed by a key that was not activated', {
+      attestationKeyName,
+    });
+  }
+  if (now > key.endorsedUntil) {
+    throw new VerificationError('certificate-time', "the endorsement certificate of the quote's TPM has expired", {
+      endorsedUntil: key.endorsedUntil,
+      now,
+    });
   }
   const signature = parseTpmSignature(quote.signature);
   const signer = { key: attestationKey.publicKey, dsaEncoding: 'ieee-p1363' } as const;
@@ -36,7 +55,7 @@ export function verifyTpmQuote(quote: TpmQuote, key: ActivatedKey): VerifiedTpmQ
   }
   checkPcrs(quote, attest);
   const pcrs = Object.fromEntries([...quote.pcrs].map(([index, value]) => [String(index), encodeHex(value)]));
-  const { attestationKeyName, endorsementCa, softwareTpm } = key;
+  const { endorsementCa, softwareTpm } = key;
   return {
     reportData: quote.reportData,
     platform: { kind: 'tpm', pcrs, attestationKeyName, endorsementCa, softwareTpm },
