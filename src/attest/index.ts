@@ -1,6 +1,24 @@
 // Verifiers of evidence, pure functions: `distillock/attest`.
 export { type AttestationPolicy, appraise } from './appraise.js';
 export { parseSimulated, verifySimulated } from './evidence/simulated.js';
+export { AMD_ROOTS, type SnpRoots } from './snp/amd-roots.js';
+export { parseSnpQuote, type SnpQuote } from './snp/certificate-table.js';
+export type { SnpEndorsement } from './snp/endorsement.js';
+export { parseSnpReport, type SnpReport } from './snp/report.js';
+export { type SnpCollateral, type SnpOptions, verifySnpQuote, verifySnpReport } from './snp/verify.js';
+export {
+  type ActivatedKey,
+  challengeKey,
+  type EndorsedKey,
+  endorseKey,
+  type KeyFacts,
+  proveKey,
+  recallKey,
+} from './tpm/activated-key.js';
+export { type Credential, encodeCredential, makeCredential } from './tpm/credential.js';
+export type { TpmEndorsement, TpmRoot } from './tpm/endorsement.js';
+export { encodeTpmQuote, parseTpmQuote, type TpmQuote } from './tpm/quote.js';
+export { type TpmOptions, type VerifiedTpmQuote, verifyTpmQuote } from './tpm/verify.js';
 export {
   type AppraisedEvidence,
   type DcapStatus,
