@@ -61,10 +61,10 @@ async function clearStaleSocket(path: string): Promise<void> {
 }
 
 async function main(): Promise<void> {
+  if (!door.startsWith('tcp:')) await clearStaleSocket(door); // An enclave that is still ending may still write its state.
   const adapter = openAdapter();
   // A platform that cannot quote says so now, not when the owner asks. No claims hash to these bytes.
   adapter.quote(new Uint8Array(64));
-  if (!door.startsWith('tcp:')) await clearStaleSocket(door);
   const opener = await createGrantOpener();
   const { encryptionKey } = opener;
   const options = { bundleDir, ownerKey: decodeBase64url(ownerKey), encryptionKey, memoryBytes: Number(memory) };

@@ -62,15 +62,7 @@ function tryReport(kind: 'tdx' | 'snp', reportData: Uint8Array, files: DeviceFil
     if (cause instanceof EnvironmentError) throw cause;
     throw new EnvironmentError('quote-failed', 'the kernel gave no attestation report', {}, cause);
   } finally {
-    removeFolder(files, folder);
-  }
-}
-
-function removeFolder(files: DeviceFiles, folder: string): void {
-  try {
     files.removeDir(folder);
-  } catch (error) {
-    if (errorCode(error) !== 'ENOENT') throw error;
   }
 }
 
