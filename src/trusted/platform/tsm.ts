@@ -17,14 +17,6 @@ const SNP_REPORT_DATA_AT = 0x50;
 /** report_data at 520 of the TD report body, after a header of 48 bytes and, since version 5, type and size of the body. */
 const TDX_REPORT_DATA_AT: Readonly<Record<number, number>> = { 4: 48 + 520, 5: 48 + 6 + 520 };
 
-interface Report {
-  readonly outblob: Uint8Array;
-  /** SNP: the certificate table, empty when the host gives none. */
-  readonly auxblob: Uint8Array;
-}
-
-const errorCode = (error: unknown): unknown => (error as { code?: unknown } | null)?.code;
-
 function makeFolder(files: DeviceFiles, root: string): string {
   const folder = `${root}/distillock-${encodeHex(randomBytes(8))}`;
   try {
@@ -40,8 +32,11 @@ function makeFolder(files: DeviceFiles, root: string): string {
   return folder;
 }
 
-/** One request in a folder of its own; null when somebody else wrote to it as well. */
-function tryReport(kind: 'tdx' | 'snp', reportData: Uint8Array, files: DeviceFiles, root: string): Report | null {
+/**
+ * A quote (TDX), or a report followed by its certificate table, which may be empty (SNP), from a folder of its own; null when
+ * somebody else wrote there as well.
+ */
+function tryQuote(kind: 'tdx' | 'snp', reportData: Uint8Array, files: DeviceFiles, root: string): Uint8Array | null {
   const folder = makeFolder(files, root);
   const text = (name: string): string => decodeUtf8(files.read(`${folder}/${name}`)).trim();
   try {
@@ -56,29 +51,19 @@ function tryReport(kind: 'tdx' | 'snp', reportData: Uint8Array, files: DeviceFil
     const auxblob = kind === 'snp' ? files.read(`${folder}/auxblob`) : new Uint8Array(0);
     // An unsigned long that wraps around.
     const writes = BigInt.asUintN(64, BigInt(text('generation')) - before);
-    return writes === (kind === 'snp' ? 2n : 1n) ? { outblob, auxblob } : null;
-  } catch (cause) {
-    if (AGAIN.includes(errorCode(cause))) return null;
-    if (cause instanceof EnvironmentError) throw cause;
-    throw new EnvironmentError('quote-failed', 'the kernel gave no attestation report', {}, cause);
-  } finally {
-    files.removeDir(folder);
-  }
-}
-
-/** `kind`'s evidence over `reportData`: a quote (TDX), a report followed by its certificate table (SNP). */
-function tsmQuote(kind: 'tdx' | 'snp', reportData: Uint8Array, files: DeviceFiles, root: string): Uint8Array {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const report = tryReport(kind, reportData, files, root);
-    if (report === null) continue;
-    const { outblob, auxblob } = report;
+    if (writes !== (kind === 'snp' ? 2n : 1n)) return null;
     const offset = kind === 'snp' ? SNP_REPORT_DATA_AT : TDX_REPORT_DATA_AT[outblob[0] ?? 0];
     if (offset === undefined || (kind === 'snp' && outblob.length !== SNP_REPORT_BYTES))
       throw new EnvironmentError('quote-form', `the kernel's report is none of ${kind} that this version knows`);
     checkQuoted(outblob, offset, reportData);
     return concatBytes(outblob, auxblob);
+  } catch (cause) {
+    if (AGAIN.includes((cause as { code?: unknown }).code)) return null;
+    if (cause instanceof EnvironmentError) throw cause;
+    throw new EnvironmentError('quote-failed', 'the kernel gave no attestation report', {}, cause);
+  } finally {
+    files.removeDir(folder);
   }
-  throw new EnvironmentError('quote-contended', 'somebody else kept writing to the attestation request');
 }
 
 /** The adapter of a confidential VM. Whether the kernel can quote shows at the first quote. */
@@ -88,5 +73,12 @@ export function openTsm(
   files: DeviceFiles = deviceFiles,
   root: string = TSM_ROOT,
 ): Adapter {
-  return { kind, sealingKey, state, quote: (reportData) => tsmQuote(kind, reportData, files, root) };
+  function quote(reportData: Uint8Array): Uint8Array {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const quoted = tryQuote(kind, reportData, files, root);
+      if (quoted !== null) return quoted;
+    }
+    throw new EnvironmentError('quote-contended', 'somebody else kept writing to the attestation request');
+  }
+  return { kind, sealingKey, state, quote };
 }
