@@ -11,15 +11,7 @@ import { openStateFile } from '../../src/trusted/platform/state-file.js';
 import { decodeBase64url } from '../../src/trusted/wire/base64url.js';
 import { bundleId } from '../../src/trusted/wire/manifest.js';
 import { DCAP, fakeGramine } from '../trusted/fake-devices.js';
-
-export interface FakeManifest {
-  readonly bundleDir: string;
-  readonly stateFile: string;
-  readonly ownerKey: string;
-  /** What the enclave says that it runs on. */
-  readonly says: string;
-  readonly address?: string;
-}
+import type { FakeManifest } from './play-gramine.js';
 
 assert.deepEqual(process.argv.slice(2), ['distillock-enclave']);
 const manifest = JSON.parse(readFileSync('distillock-enclave.manifest.sgx', 'utf8')) as FakeManifest;

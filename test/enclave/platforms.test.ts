@@ -2,10 +2,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { decodeEvidence } from '../../src/attest/evidence/decode-evidence.js';
 import { brandAppraised, brandVerified, type SgxFacts } from '../../src/attest/verified.js';
 import { enclaveChoice } from '../../src/edge/enclave/choice.js';
@@ -15,34 +14,15 @@ import { openLockedTeacher } from '../../src/edge/teacher/locked-teacher.js';
 import { grantLicence } from '../../src/owner/grant.js';
 import { encodeBase64url } from '../../src/trusted/wire/base64url.js';
 import { reportData } from '../../src/trusted/wire/report-data.js';
-import type { FakeManifest } from './fake-gramine-enclave.js';
 import { lockTiny, start, type TinyBundle, terms } from './licensed-enclave.js';
+import { type FakeManifest, playGramine as play } from './play-gramine.js';
 
 const posix = { skip: process.platform === 'win32' && 'needs a shell and Unix sockets' };
-const fakeEnclave = fileURLToPath(new URL('./fake-gramine-enclave.js', import.meta.url));
-const ids = Int32Array.of(5, 0, 96, 5);
-
-/** A `gramine-sgx` on the PATH and a manifest for it; returns `gramineApp`. */
-async function playGramine(t: TestContext, bundle: TinyBundle, changes: Partial<FakeManifest> = {}): Promise<string> {
-  const folder = join(bundle.folder, 'gramine');
-  await mkdir(folder, { recursive: true });
-  const script = `#!/bin/sh\nexec '${process.execPath}' '${fakeEnclave}' "$@"\n`;
-  await writeFile(join(folder, 'gramine-sgx'), script, { mode: 0o755 });
-  const path = process.env.PATH ?? '';
-  process.env.PATH = `${folder}${delimiter}${path}`;
-  t.after(() => {
-    process.env.PATH = path;
-  });
-  const manifest: FakeManifest = {
-    bundleDir: bundle.bundleDir,
-    stateFile: join(bundle.folder, 'sealed-state.bin'),
-    ownerKey: encodeBase64url(bundle.keys.signingKey),
-    says: 'sgx',
-    ...changes,
-  };
-  await writeFile(join(folder, 'distillock-enclave.manifest.sgx'), JSON.stringify(manifest));
-  return join(folder, 'distillock-enclave');
+function playGramine(t: TestContext, bundle: TinyBundle, changes: Partial<FakeManifest> = {}): Promise<string> {
+  const { folder, bundleDir, keys } = bundle;
+  return play(t, folder, { bundleDir, ownerKey: encodeBase64url(keys.signingKey), ...changes });
 }
+const ids = Int32Array.of(5, 0, 96, 5);
 
 /** What a verifier of SGX quotes would say; here nobody has verified anything. */
 const facts = { kind: 'sgx', mrenclave: '0'.repeat(64) } as unknown as SgxFacts;
@@ -129,7 +109,11 @@ test('settings of platform, socket and manifest that do not belong together', ()
   }
 });
 
-test('here, where no hardware is, the main program refuses every platform but the simulated one', posix, async (t) => {
+const bare = {
+  skip: posix.skip || (['/sys/kernel/config/tsm', '/dev/attestation'].some(existsSync) && 'hardware is here'),
+};
+
+test('here, where no hardware is, the main program refuses every platform but the simulated one', bare, async (t) => {
   const bundle = await lockTiny(t);
   const state = join(bundle.folder, 'state');
   await mkdir(state);
