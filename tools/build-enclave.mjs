@@ -1,8 +1,9 @@
-// Builds the enclave program as one file and prints what a verifier pins: `npm run measure [-- --out FOLDER]`. Plain JavaScript.
+// Builds the enclave program as one file and prints what a verifier pins: `npm run measure`. Plain JavaScript.
 // The same sources and package-lock.json give the same bytes, wherever the project lies; ONNX Runtime stays outside, it is native.
 // The measurement covers the program and every file of the runtime that it loads on Linux x64, where SGX, TDX and SEV-SNP are.
+// `--out FOLDER` also copies the runtime's files, so that the folder holds all that runs inside besides Node and the system.
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -39,13 +40,13 @@ export async function bundleEnclave(root) {
   return outputFiles[0].contents;
 }
 
-/** `[path below node_modules, SHA-256]` of the runtime's files, sorted. */
+/** `[path, SHA-256]` of the runtime's files, sorted. */
 export function runtimeFiles(root) {
   return RUNTIME.flatMap(([name, wanted]) => {
     const folder = join(root, 'node_modules', name);
     const paths = readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((path) => path.replaceAll('\\', '/'));
     const found = paths.filter((path) => wanted.test(path)).sort();
-    return found.map((path) => [`${name}/${path}`, sha256(readFileSync(join(folder, path)))]);
+    return found.map((path) => [`node_modules/${name}/${path}`, sha256(readFileSync(join(folder, path)))]);
   });
 }
 
@@ -60,10 +61,12 @@ async function main() {
   const at = process.argv.indexOf('--out');
   const out = at === -1 ? join(root, 'dist', 'enclave') : process.argv[at + 1];
   const program = await bundleEnclave(root);
-  const { measurement, lines } = measure(program, runtimeFiles(root));
+  const files = runtimeFiles(root);
+  const { measurement, lines } = measure(program, files);
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, PROGRAM), program);
   writeFileSync(join(out, 'SHA256SUMS'), lines.join(''));
+  if (at !== -1) for (const [path] of files) cpSync(join(root, path), join(out, path), { dereference: true });
   const place = relative(process.cwd(), join(out, PROGRAM));
   process.stdout.write(`${lines.join('')}\nprogram      ${place}\nmeasurement  ${measurement}\n`);
 }
