@@ -46,6 +46,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   let secrets: { readonly vocabulary: Int32Array; readonly tokenOfLockedId: Int32Array } | null = null;
   let parts: EnclaveParts | null = null;
   let leases = new Leases();
+  let overwritten = false;
 
   function deriveSecrets(lockSeed: Uint8Array): void {
     const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, manifest.model.vocabSize);
@@ -82,7 +83,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   /** Makes `next` durable, then current. On failure the enclave stays as it was and nothing is released. */
   function save(next: EnclaveRecord): void {
     try {
-      port.saveState(sealRecord(next, version + 1, port.sealingKey, bundleId));
+      port.saveState(sealRecord(next, version + 1, port.sealingKey, bundleId), version + 1);
     } catch {
       refuse('state-not-saved');
     }
@@ -230,11 +231,15 @@ export function createEnclave(port: PlatformPort): Enclave {
     const { licenceId, budgetTokens, topK, precision, temperature, expires } = licence;
     const remainingTokens = budgetTokens - chargedTokens;
     const terms = { licenceId, budgetTokens, topK, precision, temperature, expires };
-    return { state: state(), bundleId, licence: { ...terms, chargedTokens, remainingTokens }, leasedTokens: leases.left(account) };
+    return {
+      state: state(),
+      bundleId,
+      licence: { ...terms, chargedTokens, remainingTokens },
+      leasedTokens: leases.left(account),
+    };
   }
 
-  function destroy(): Uint8Array {
-    if (record?.kind === 'destroyed') return record.receipt;
+  function makeReceipt(): Uint8Array {
     const before = state();
     const receipt: Receipt = {
       bundleId,
@@ -246,17 +251,26 @@ export function createEnclave(port: PlatformPort): Enclave {
       reason: before === 'exhausted' || before === 'expired' ? before : 'requested',
       time: now(),
     };
-    const signed = encodeUtf8(signJws('receipt', encodeCanonicalJson(receipt), signing.secret, signing.key));
-    const keys = record === null ? [] : [record.bundleKey];
-    save({ kind: 'destroyed', receipt: signed });
-    // JavaScript may have made copies that cannot be reached; the sealing key no longer opens anything but the tombstone.
-    for (const key of [...keys, signing.secret]) key.fill(0);
-    for (const map of secrets === null ? [] : Object.values(secrets)) map.fill(0);
-    secrets = null;
-    parts?.erase();
-    parts = null;
-    sessions.clear();
-    return signed;
+    return encodeUtf8(signJws('receipt', encodeCanonicalJson(receipt), signing.secret, signing.key));
+  }
+
+  function destroy(): Uint8Array {
+    if (record?.kind !== 'destroyed') {
+      const keys = record === null ? [] : [record.bundleKey];
+      save({ kind: 'destroyed', receipt: makeReceipt() });
+      // JavaScript may have made copies that cannot be reached; the sealing key no longer opens anything but the tombstone.
+      for (const key of [...keys, signing.secret]) key.fill(0);
+      for (const map of secrets === null ? [] : Object.values(secrets)) map.fill(0);
+      secrets = null;
+      parts?.erase();
+      parts = null;
+      sessions.clear();
+    }
+    if (record?.kind !== 'destroyed') return refuse('internal');
+    // Twice: the state before is gone only when the one after it is saved. Until then there is no receipt.
+    if (!overwritten) save(record);
+    overwritten = true;
+    return record.receipt;
   }
 
   function lease(body: Uint8Array): Uint8Array {

@@ -62,12 +62,13 @@ function readLive(reader: Reader): LiveRecord {
   return { kind: 'live', ...keys, accounts, lastTime };
 }
 
-/** Throws VerificationError('sealed-state') when the state is of another enclave or bundle, or was altered. */
-export function openRecord(
-  sealed: Uint8Array,
-  key: Uint8Array,
-  bundleId: string,
-): { readonly record: EnclaveRecord; readonly version: number } {
+export interface VersionedRecord {
+  readonly record: EnclaveRecord;
+  readonly version: number;
+}
+
+/** Throws VerificationError('sealed-state') when the state is of another enclave or bundle, was altered, or not written to its end. */
+function openRecord(sealed: Uint8Array, key: Uint8Array, bundleId: string): VersionedRecord {
   try {
     const reader = new Reader(openBytes(key, associated(bundleId), sealed));
     const version = reader.u64();
@@ -78,4 +79,20 @@ export function openRecord(
     const message = 'the sealed enclave state does not open: it belongs to another bundle or machine, or was altered';
     throw new VerificationError('sealed-state', message, {}, cause);
   }
+}
+
+/** The newest record that opens: a save that a crash cut short leaves the one before it. Throws what the last says when none does. */
+export function openNewest(sealed: readonly Uint8Array[], key: Uint8Array, bundleId: string): VersionedRecord {
+  let newest: VersionedRecord | null = null;
+  let failure: unknown;
+  for (const state of sealed) {
+    try {
+      const opened = openRecord(state, key, bundleId);
+      if (newest === null || opened.version > newest.version) newest = opened;
+    } catch (error) {
+      failure = error;
+    }
+  }
+  if (newest === null) throw failure;
+  return newest;
 }
