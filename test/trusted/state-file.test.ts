@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { encodeLicence } from '../../src/owner/encode-grant.js';
-import { sealRecord } from '../../src/trusted/enclave/record.js';
+import { openAccount, sealRecord } from '../../src/trusted/enclave/record.js';
 import { openStateFile, SLOT_BYTES } from '../../src/trusted/platform/state-file.js';
 import { MAX_LICENCES, MAX_RECEIPT_BYTES } from '../../src/trusted/wire/limits.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
@@ -66,13 +66,18 @@ test('a slot holds the largest record there is, and refuses a larger one', async
     expires: 253402300799,
     enclaveKeyId: 'k'.repeat(43),
   } as const;
-  encodeLicence(licence);
+  encodeLicence(licence); // Throws if a term were out of range.
   const key = new Uint8Array(32);
   const keys = { signingSecret: key, signingKey: key, bundleKey: key, lastTime: 1 };
-  const accounts = new Array(MAX_LICENCES).fill({ licence, chargedTokens: Number.MAX_SAFE_INTEGER });
+  const account = { ...openAccount(licence), chargedTokens: Number.MAX_SAFE_INTEGER };
   const path = join(await temporaryFolder(t), 'sealed-state.bin');
   const file = openStateFile(path);
-  const largest = sealRecord({ kind: 'live', ...keys, accounts }, 1, key, 'b'.repeat(64));
+  const largest = sealRecord(
+    { kind: 'live', ...keys, accounts: new Array(MAX_LICENCES).fill(account) },
+    1,
+    key,
+    'b'.repeat(64),
+  );
   file.save(largest, 1);
   file.save(sealRecord({ kind: 'destroyed', receipt: new Uint8Array(MAX_RECEIPT_BYTES) }, 2, key, 'b'.repeat(64)), 2);
   assert.throws(() => file.save(new Uint8Array(SLOT_BYTES - 3), 3), { kind: 'environment', code: 'state-size' });

@@ -11,6 +11,13 @@ import { type Licence, parseLicence } from '../wire/licence.js';
 export interface LicenceAccount {
   readonly licence: Licence;
   readonly chargedTokens: number;
+  /** The licence as it is sealed with every charge. */
+  readonly text: Uint8Array;
+}
+
+/** Of a licence just accepted. */
+export function openAccount(licence: Licence): LicenceAccount {
+  return { licence, chargedTokens: 0, text: encodeCanonicalJson(licence) };
 }
 
 /** An unlocked enclave. The last account is the current one; earlier ones are exhausted or expired. */
@@ -43,8 +50,7 @@ export function sealRecord(record: EnclaveRecord, version: number, key: Uint8Arr
   else {
     writer.raw(record.signingSecret).raw(record.signingKey).raw(record.bundleKey).u64(record.lastTime);
     writer.u32(record.accounts.length);
-    for (const { licence, chargedTokens } of record.accounts)
-      writer.bytes(encodeCanonicalJson(licence)).u64(chargedTokens);
+    for (const { text, chargedTokens } of record.accounts) writer.bytes(text).u64(chargedTokens);
   }
   const plaintext = writer.finish();
   const sealed = sealBytes(key, randomBytes(12), associated(bundleId), plaintext);
@@ -57,7 +63,8 @@ function readLive(reader: Reader): LiveRecord {
   const lastTime = reader.u64();
   const accounts: LicenceAccount[] = [];
   for (let left = reader.u32(); left > 0; left--) {
-    accounts.push({ licence: parseLicence(reader.bytes()), chargedTokens: reader.u64() });
+    const text = reader.bytes();
+    accounts.push({ licence: parseLicence(text), chargedTokens: reader.u64(), text });
   }
   return { kind: 'live', ...keys, accounts, lastTime };
 }
