@@ -1,7 +1,7 @@
 // Talks to an enclave over its Unix socket: one request, one reply, any number outstanding. Zone: edge. DESIGN section 6.
 // Refusals become errors whose `code` is the refusal; a process that dies mid-call is ProtocolError('enclave-gone').
 import { connect, type Socket } from 'node:net';
-import { ProtocolError } from '../../trusted/wire/errors.js';
+import { PolicyError, ProtocolError } from '../../trusted/wire/errors.js';
 import { encodeFrame, type Frame, FrameDecoder } from '../../trusted/wire/frame.js';
 import * as messages from '../../trusted/wire/messages.js';
 import * as parts from '../../trusted/wire/part-messages.js';
@@ -34,10 +34,16 @@ export interface LockedRows {
 
 export class EnclaveClient {
   readonly ledger: EgressLedger;
+  /**
+   * Exchanges a signed lease request for a signed lease at the licence service. With it, a release that the licence's leases do not
+   * cover fetches as many as it needs; without it, the release fails with PolicyError('lease-needed') and may be repeated after `lease`.
+   */
+  fetchLease: ((request: Uint8Array) => Promise<Uint8Array>) | null = null;
   readonly #socket: Socket;
   readonly #decoder: FrameDecoder = new FrameDecoder(replies.REPLY_LIMITS);
   readonly #pending: Map<number, Pending> = new Map();
   #lastId = 0;
+  #renewing: Promise<void> | null = null;
   #gone: ProtocolError | null = null;
 
   private constructor(socket: Socket, ledger: EgressLedger) {
@@ -90,11 +96,27 @@ export class EnclaveClient {
   /** Throws PolicyError('top-k-too-large' | 'temperature-not-licensed' | 'not-unlocked' | …). */
   async begin(options: messages.BeginRequest): Promise<EnclaveSession> {
     const session = messages.decodeSession(await this.#call('begin', requests.encodeBegin(options)));
-    return new EnclaveSession(session, (request, body) => this.#call(request, body));
+    return new EnclaveSession(session, (request, body) => this.#callCovered(request, body));
   }
 
   async status(): Promise<EnclaveStatus> {
     return replies.decodeStatus(await this.#call('status', new Uint8Array(0)));
+  }
+
+  /**
+   * The enclave's signed request for a lease (a compact JWS), the same one until its lease is there; meant to be sent to the licence
+   * service, so the ledger records it. Throws VerificationError('lease-refused') when the licence needs no leases.
+   */
+  async leaseRequest(): Promise<Uint8Array> {
+    const request = await this.#call('leaseRequest', new Uint8Array(0));
+    this.ledger.record('out', 'lease-request', request);
+    return request;
+  }
+
+  /** Hands over the owner's signed answer to the last request. Throws VerificationError('lease-refused') for anything else. */
+  async lease(lease: Uint8Array): Promise<EnclaveStatus> {
+    this.ledger.record('in', 'lease', lease);
+    return replies.decodeStatus(await this.#call('lease', lease));
   }
 
   /** Erases the keys for good; returns the signed receipt (a compact JWS), the same one when called again. */
@@ -108,6 +130,27 @@ export class EnclaveClient {
       if (this.#socket.closed) resolve();
       else this.#socket.once('close', () => resolve()).destroy();
     });
+  }
+
+  /** A refused release changed nothing in the enclave, so it is repeated as it is once a lease is there. */
+  async #callCovered(request: messages.RequestName, body: Uint8Array): Promise<Uint8Array> {
+    for (;;) {
+      try {
+        return await this.#call(request, body);
+      } catch (error) {
+        const { fetchLease } = this;
+        if (fetchLease === null || !(error instanceof PolicyError && error.code === 'lease-needed')) throw error;
+        // Releases that wait at the same time share one lease; whom it does not cover asks again.
+        this.#renewing ??= this.#renew(fetchLease).finally(() => {
+          this.#renewing = null;
+        });
+        await this.#renewing;
+      }
+    }
+  }
+
+  async #renew(fetchLease: NonNullable<EnclaveClient['fetchLease']>): Promise<void> {
+    await this.lease(await fetchLease(await this.leaseRequest()));
   }
 
   #call(request: messages.RequestName, body: Uint8Array): Promise<Uint8Array> {
@@ -156,6 +199,10 @@ function passed(reply: Uint8Array): Passed {
 /** One use of the teacher at a fixed top-k and temperature. Rows released never exceed tokens authorised. */
 export class EnclaveSession {
   readonly #id: number;
+  /** Token id → locked id, as far as rows released alone have shown. */
+  readonly #lockedIdOf: Map<number, number> = new Map();
+  /** Settles once every authorise that was answered from `#lockedIdOf` is confirmed. */
+  #unconfirmed: Promise<void> = Promise.resolve();
   readonly #call: (request: messages.RequestName, body: Uint8Array) => Promise<Uint8Array>;
 
   constructor(id: number, call: (request: messages.RequestName, body: Uint8Array) => Promise<Uint8Array>) {
@@ -163,8 +210,24 @@ export class EnclaveSession {
     this.#call = call;
   }
 
-  /** Token ids → locked ids for the accelerator's embedding, in the same order. */
+  /**
+   * Token ids → locked ids for the accelerator's embedding, in the same order. For a token that this session was given alone, token by
+   * token, the locked id is known: it is answered at once, and what the enclave says to it is what the next release answers or throws.
+   */
   async authorise(tokenIds: Int32Array): Promise<Int32Array> {
+    const known = tokenIds.length === 1 ? this.#lockedIdOf.get(tokenIds[0]!) : undefined;
+    const asked = this.#authorise(tokenIds);
+    if (known === undefined) return asked;
+    const before = this.#unconfirmed;
+    this.#unconfirmed = asked.then(async ([locked]) => {
+      await before;
+      if (locked !== known) throw new ProtocolError('reply-mismatch', 'a token has two locked ids');
+    });
+    this.#unconfirmed.catch(() => undefined);
+    return Int32Array.of(known);
+  }
+
+  async #authorise(tokenIds: Int32Array): Promise<Int32Array> {
     const locked = replies.decodeIds(
       await this.#call('authorise', requests.encodeAuthorise({ session: this.#id, tokenIds })),
     );
@@ -178,11 +241,17 @@ export class EnclaveSession {
    */
   async release(locked: LockedRows): Promise<messages.ReleaseReply> {
     const body = requests.encodeRelease({ session: this.#id, ...locked });
-    const reply = replies.decodeReleaseReply(await this.#call('release', body));
+    const unconfirmed = this.#unconfirmed;
+    this.#unconfirmed = Promise.resolve();
+    // The enclave answers in order: where it refused to authorise, that is the error.
+    const [, answer] = await Promise.all([unconfirmed, this.#call('release', body)]);
+    const reply = replies.decodeReleaseReply(answer);
     const entries = locked.rows * locked.k;
     if (reply.tokenIds.length !== entries || reply.logprobs.length !== entries) {
       throw new ProtocolError('reply-size', 'release answered another number of entries');
     }
+    if (locked.rows === 1)
+      for (const [i, id] of reply.tokenIds.entries()) this.#lockedIdOf.set(id, locked.lockedIds[i]!);
     return reply;
   }
 

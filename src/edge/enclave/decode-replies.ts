@@ -26,6 +26,8 @@ export const REPLY_LIMITS: FrameLimits = new Map<number, number>([
   [replyType('embed'), 8 + HIDDEN],
   [replyType('block'), 8 + HIDDEN],
   [replyType('head'), 8 + RELEASE_ARRAYS],
+  [replyType('leaseRequest'), limits.MAX_LICENCE_BYTES],
+  [replyType('lease'), MAX_STATUS_BYTES],
   [ERROR_REPLY, 17],
 ]);
 
@@ -76,6 +78,7 @@ export function decodeStatus(body: Uint8Array): EnclaveStatus {
     state: fields.choice('state', ENCLAVE_STATES),
     bundleId: fields.text('bundleId', /^[0-9a-f]{64}$/),
     licence: fields.value('licence') === null ? null : readLicence(fields.record('licence')),
+    leasedTokens: fields.value('leasedTokens') === null ? null : fields.integer('leasedTokens', 0, MAX),
   };
   fields.end();
   return status;

@@ -60,6 +60,11 @@ const ERRORS: Readonly<Record<Refusal, readonly [ErrorClass, string]>> = {
     PolicyError,
     'the model has learned fewer positions than this text is long; use shorter texts',
   ],
+  'lease-needed': [PolicyError, 'the licence asks for a lease from the licence service before this release'],
+  'lease-refused': [
+    VerificationError,
+    "this is not the owner's answer to the enclave's open lease request (or the licence needs no leases); ask again",
+  ],
   'state-not-saved': [EnvironmentError, 'the enclave could not save its counters, so it released nothing (disk full?)'],
 };
 
@@ -75,6 +80,7 @@ const REFUSAL_NUMBERS: Readonly<Partial<Record<Refusal, readonly [string, string
   'part-not-held': ['segment'],
   'cache-length': ['cachedTokens', 'requestedTokens'],
   'memory-exceeded': ['memoryBytes', 'neededBytes'],
+  'lease-needed': ['leasedTokens', 'requestedTokens'],
   'positions-exceeded': ['knownPositions', 'requestedTokens'],
 };
 

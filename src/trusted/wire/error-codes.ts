@@ -31,6 +31,8 @@ export const REFUSALS = [
   'cache-length',
   'memory-exceeded',
   'positions-exceeded',
+  'lease-needed',
+  'lease-refused',
 ] as const;
 
 export type Refusal = (typeof REFUSALS)[number];

@@ -18,6 +18,8 @@ export const REQUEST = {
   embed: 9,
   block: 10,
   head: 11,
+  leaseRequest: 12,
+  lease: 13,
 } as const;
 export type RequestName = keyof typeof REQUEST;
 export const ERROR_REPLY = 0xff;
@@ -40,6 +42,8 @@ export const REQUEST_LIMITS: FrameLimits = new Map<number, number>([
   [REQUEST.embed, 16 + 8 * limits.MAX_TOKENS_PER_CALL],
   [REQUEST.block, 20 + HIDDEN + 4 * limits.MAX_TOKENS_PER_CALL],
   [REQUEST.head, 20 + HIDDEN + 4 * limits.MAX_TOKENS_PER_CALL],
+  [REQUEST.leaseRequest, 0],
+  [REQUEST.lease, limits.MAX_LICENCE_BYTES],
 ]);
 
 export interface BeginRequest {

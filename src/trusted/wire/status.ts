@@ -1,4 +1,4 @@
-// What `status` and `unlock` answer: state, licence terms, tokens charged and left. Zone: trusted.
+// What `status`, `unlock` and `lease` answer: state, licence terms, tokens charged and left. Zone: trusted.
 import { encodeCanonicalJson } from './canonical-json.js';
 
 export const ENCLAVE_STATES = ['fresh', 'attested', 'unlocked', 'exhausted', 'expired', 'destroyed'] as const;
@@ -22,6 +22,8 @@ export interface EnclaveStatus {
   readonly bundleId: string;
   /** The current licence; null before `unlock`. */
   readonly licence: LicenceSummary | null;
+  /** Positions covered by leases and not yet released; null where the licence needs none. */
+  readonly leasedTokens: number | null;
 }
 
 export function encodeStatus(status: EnclaveStatus): Uint8Array {
