@@ -52,8 +52,6 @@ function serve(socket: Socket, options: ServerOptions, queue: Queue): void {
   });
 }
 
-const LOOPBACK = '127.0.0.1';
-
 /**
  * Listens on `address`: a socket's path, or `tcp:PORT` on the loopback interface, 0 for a free one. Returns the address in full.
  * Rejects with Node's error when the socket cannot be made.
@@ -64,7 +62,7 @@ export function startServer(address: string, options: ServerOptions): Promise<{ 
   const port = /^tcp:(\d{1,5})$/.exec(address)?.[1];
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port === undefined ? { path: address } : { host: LOOPBACK, port: Number(port) }, () => {
+    server.listen(port === undefined ? { path: address } : { host: '127.0.0.1', port: Number(port) }, () => {
       const bound = server.address();
       resolve({ server, address: bound === null || typeof bound === 'string' ? address : `tcp:${bound.port}` });
     });

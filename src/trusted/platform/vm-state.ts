@@ -2,7 +2,7 @@
 // TDX has no sealing key in the guest; SEV-SNP's derived key needs an ioctl, which Node cannot make. So there are two choices:
 // a key file on the VM's own encrypted disk, or key and state in memory only: a restart then needs a new licence.
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { EnvironmentError } from '../wire/errors.js';
 import { openStateFile, type StateFile } from './state-file.js';
 
@@ -11,12 +11,15 @@ export interface VmState {
   readonly state: StateFile;
 }
 
+/** One process, one holder: what it saved last is what it holds. */
 function memoryState(): StateFile {
-  let held: Uint8Array | null = null;
-  const save = (bytes: Uint8Array): void => {
-    held = bytes;
+  let held: readonly Uint8Array[] = [];
+  return {
+    load: () => held,
+    save: (bytes) => {
+      held = [bytes];
+    },
   };
-  return { load: () => held, save };
 }
 
 /**
@@ -25,10 +28,9 @@ function memoryState(): StateFile {
  */
 export function openVmState(stateFile: string, keyFile: string): VmState {
   if (keyFile === '') return { sealingKey: randomBytes(32), state: memoryState() };
-  const file = openStateFile(keyFile);
-  if (file.load() === null) file.save(randomBytes(32));
-  const sealingKey = openStateFile(keyFile).load();
-  if (sealingKey?.length !== 32 || (statSync(keyFile).mode & 0o077) !== 0)
+  if (!existsSync(keyFile)) writeFileSync(keyFile, randomBytes(32), { mode: 0o600, flag: 'wx', flush: true });
+  const sealingKey = new Uint8Array(readFileSync(keyFile));
+  if (sealingKey.length !== 32 || (statSync(keyFile).mode & 0o077) !== 0)
     throw new EnvironmentError('sealing-key', `${keyFile} is not 32 bytes that only its owner may read`);
   return { sealingKey, state: openStateFile(stateFile) };
 }
