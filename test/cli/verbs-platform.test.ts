@@ -85,6 +85,13 @@ test('an enclave whose evidence is of another kind than --platform says', posix,
   const [id] = await readdir(join(folder, 'state'));
   const socket = join(folder, 'state', id!, 'enclave.sock');
   const evidence = join(folder, 'two.evidence');
+  const elsewhere = ['--enclave_state_dir', join(folder, 'other')];
+  const attached = ['enclave', '--bundle', bundle, '--owner_key', publicKey, ...elsewhere, '--enclave_socket', socket];
+  assert.equal(
+    (await json(...attached, '--platform', 'snp')).simulated,
+    false,
+    'a state folder that is new is no obstacle',
+  );
   const asked = await failure(...common, '--platform', 'tdx', '--enclave_socket', socket, '--evidence', evidence);
   assert.equal(asked.code, 'enclave-platform');
   assert.ok(!existsSync(evidence));

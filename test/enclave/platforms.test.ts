@@ -1,19 +1,24 @@
 // The enclave on other platforms than the simulated one, as processes: under a played Gramine, behind a socket, and refused here.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { decodeEvidence } from '../../src/attest/evidence/decode-evidence.js';
 import { brandAppraised, brandVerified, type SgxFacts } from '../../src/attest/verified.js';
 import { enclaveChoice } from '../../src/edge/enclave/choice.js';
 import { EnclaveClient } from '../../src/edge/enclave/client.js';
+import { relay } from '../../src/edge/enclave/gramine.js';
 import { ENCLAVE_MAIN } from '../../src/edge/enclave/sandbox.js';
 import { openLockedTeacher } from '../../src/edge/teacher/locked-teacher.js';
 import { grantLicence } from '../../src/owner/grant.js';
 import { encodeBase64url } from '../../src/trusted/wire/base64url.js';
 import { reportData } from '../../src/trusted/wire/report-data.js';
+import { temporaryFolder } from '../owner/tiny-model.js';
 import { lockTiny, start, type TinyBundle, terms } from './licensed-enclave.js';
 import { type FakeManifest, playGramine as play } from './play-gramine.js';
 
@@ -40,6 +45,7 @@ test(
     assert.equal(child.simulatedRoot.length, 0);
     assert.ok(!/simulated/i.test(notices.join()), notices.join());
 
+    await assert.rejects(start(t, bundle, options), { code: 'enclave-running' });
     const nonce = new Uint8Array(32).fill(8);
     const { claims, quote } = decodeEvidence(await client.attest(nonce));
     assert.equal(claims.kind, 'sgx');
@@ -71,6 +77,27 @@ test('SGX: an enclave that says it is another platform, or names no port, is end
     const gramineApp = await playGramine(t, bundle, changes);
     await assert.rejects(start(t, bundle, { platform: 'sgx', gramineApp }), { code });
   }
+});
+
+test('the socket in front of a port passes everything on, also what comes before a close', posix, async (t) => {
+  const sent = randomBytes(24 * 2 ** 20);
+  const far = createServer(
+    { allowHalfOpen: true },
+    (socket) => void socket.on('error', () => socket.destroy()).pipe(socket),
+  ).listen(0, '127.0.0.1');
+  t.after(() => far.close());
+  await once(far, 'listening');
+  const socketPath = join(await temporaryFolder(t), 'relay.sock');
+  const near = await relay(socketPath, `tcp:${(far.address() as AddressInfo).port}`);
+  t.after(() => near.close());
+  const echoes = [1, 2].map(async () => {
+    const socket = connect({ path: socketPath, allowHalfOpen: true });
+    socket.end(sent);
+    const chunks: Buffer[] = [];
+    for await (const chunk of socket) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks);
+  });
+  for (const echo of await Promise.all(echoes)) assert.ok(echo.equals(sent), `${echo.length} of ${sent.length} bytes`);
 });
 
 test('an enclave that runs elsewhere is used over its socket, and none is started in its place', posix, async (t) => {

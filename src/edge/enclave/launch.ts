@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { decodeBase64url, encodeBase64url } from '../../trusted/wire/base64url.js';
 import { EnvironmentError, MalformedError, ProtocolError, VerificationError } from '../../trusted/wire/errors.js';
-import { gramineCommand, relay } from './gramine.js';
+import { gramineCommand, refuseRunning, relay } from './gramine.js';
 import { bubblewrapArguments, bubblewrapWorks, ENCLAVE_MAIN } from './sandbox.js';
 
 export interface LaunchOptions {
@@ -204,6 +204,7 @@ export async function launchEnclave(options: LaunchOptions): Promise<EnclaveProc
   let started: Started | undefined;
   let door: Server | null;
   try {
+    if (sandbox === 'gramine') await refuseRunning(socketPath);
     started = await startSpoken(enclaveCommand(options, sandbox, paths), options);
     door = await openDoor(started.record, options, paths);
   } catch (error) {
