@@ -26,19 +26,12 @@ const [kind = '', bundleDir = '', stateDir = '', door = '', ownerKey = '', memor
   process.argv.slice(2);
 const stateFile = join(stateDir, 'sealed-state.bin');
 
-function openAdapter(): Adapter & { readonly root?: Uint8Array } {
-  switch (kind) {
-    case 'simulated':
-      return openSimulated(openStateFile(stateFile), stateDir);
-    case 'sgx':
-      return openSgx(openStateFile(stateFile));
-    case 'tdx':
-    case 'snp':
-      return openTsm(kind, openVmState(stateFile, keyFile));
-    default:
-      throw new UnsupportedError('platform', 'the platform is simulated, sgx, tdx or snp');
-  }
-}
+const adapters: Readonly<Record<string, () => Adapter>> = {
+  simulated: () => openSimulated(openStateFile(stateFile), stateDir),
+  sgx: () => openSgx(openStateFile(stateFile)),
+  tdx: () => openTsm('tdx', openVmState(stateFile, keyFile)),
+  snp: () => openTsm('snp', openVmState(stateFile, keyFile)),
+};
 
 function say(record: Readonly<Record<string, string>>): void {
   process.stdout.write(`${JSON.stringify(record)}\n`);
@@ -62,7 +55,8 @@ async function clearStaleSocket(path: string): Promise<void> {
 
 async function main(): Promise<void> {
   if (!door.startsWith('tcp:')) await clearStaleSocket(door); // An enclave that is still ending may still write its state.
-  const adapter = openAdapter();
+  const adapter = adapters[kind]?.();
+  if (adapter === undefined) throw new UnsupportedError('platform', 'the platform is simulated, sgx, tdx or snp');
   // A platform that cannot quote says so now, not when the owner asks. No claims hash to these bytes.
   adapter.quote(new Uint8Array(64));
   const opener = await createGrantOpener();

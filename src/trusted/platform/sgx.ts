@@ -10,16 +10,8 @@ import type { StateFile } from './state-file.js';
 
 /** report_data in a quote v3: 48 bytes of header, then at 320 of the report body. */
 const REPORT_DATA_AT = 48 + 320;
+/** EGETKEY's key, stretched to the 32 bytes that sealing takes. */
 const SGX_KEY_BYTES = 16;
-
-/** EGETKEY's 16 bytes, stretched to the 32 that sealing takes. */
-function sealingKey(files: DeviceFiles, root: string): Uint8Array {
-  const key = files.read(`${root}/keys/_sgx_mrenclave`);
-  if (key.length !== SGX_KEY_BYTES)
-    throw new EnvironmentError('sealing-key', 'Gramine offers no sealing key _sgx_mrenclave of 16 bytes');
-  const info = encodeUtf8('distillock sealing key v1 sgx');
-  return new Uint8Array(hkdfSync('sha256', key, new Uint8Array(0), info, 32));
-}
 
 /** Throws EnvironmentError('platform-missing' | 'attestation-type' | 'sealing-key'). */
 export function openSgx(state: StateFile, files: DeviceFiles = deviceFiles, root = '/dev/attestation'): Adapter {
@@ -31,11 +23,16 @@ export function openSgx(state: StateFile, files: DeviceFiles = deviceFiles, root
   }
   if (type !== 'dcap')
     throw new EnvironmentError('attestation-type', `Gramine's manifest says attestation ${type}, not dcap`);
+  const key = files.read(`${root}/keys/_sgx_mrenclave`);
+  if (key.length !== SGX_KEY_BYTES)
+    throw new EnvironmentError('sealing-key', 'Gramine offers no sealing key _sgx_mrenclave of 16 bytes');
+  const info = encodeUtf8('distillock sealing key v1 sgx');
+  const sealingKey = new Uint8Array(hkdfSync('sha256', key, new Uint8Array(0), info, 32));
   function quote(reportData: Uint8Array): Uint8Array {
     files.write(`${root}/user_report_data`, reportData);
     const bytes = files.read(`${root}/quote`);
     checkQuoted(bytes, REPORT_DATA_AT, reportData);
     return bytes;
   }
-  return { kind: 'sgx', sealingKey: sealingKey(files, root), state, quote };
+  return { kind: 'sgx', sealingKey, state, quote };
 }

@@ -16,11 +16,6 @@ import type { StateFile } from './state-file.js';
 export const SIMULATED_LABEL = 'SIMULATED: no hardware protects this enclave';
 const PLATFORM_FILE = 'simulated-platform.json';
 
-export interface SimulatedAdapter extends Adapter {
-  /** Ed25519 public key of the simulated quoting root; a verifier must pin it by hand. */
-  readonly root: Uint8Array;
-}
-
 interface PlatformKeys {
   readonly sealingKey: Uint8Array;
   readonly rootSecret: Uint8Array;
@@ -43,7 +38,7 @@ function loadKeys(stateDir: string): PlatformKeys {
 }
 
 /** Throws MalformedError for a broken platform file. */
-export function openSimulated(state: StateFile, stateDir: string): SimulatedAdapter {
+export function openSimulated(state: StateFile, stateDir: string): Adapter {
   const { sealingKey, rootSecret, root } = loadKeys(stateDir);
   const measurement = encodeHex(measureTrustedCode());
   function quote(reportData: Uint8Array): Uint8Array {

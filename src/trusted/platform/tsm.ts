@@ -17,27 +17,17 @@ const SNP_REPORT_DATA_AT = 0x50;
 /** report_data at 520 of the TD report body, after a header of 48 bytes and, since version 5, type and size of the body. */
 const TDX_REPORT_DATA_AT: Readonly<Record<number, number>> = { 4: 48 + 520, 5: 48 + 6 + 520 };
 
-function makeFolder(files: DeviceFiles, root: string): string {
-  const folder = `${root}/distillock-${encodeHex(randomBytes(8))}`;
-  try {
-    files.makeDir(folder);
-  } catch (cause) {
-    throw new EnvironmentError(
-      'platform-missing',
-      `${root} takes no folder: no confidential VM, or not root`,
-      {},
-      cause,
-    );
-  }
-  return folder;
-}
-
 /**
  * A quote (TDX), or a report followed by its certificate table, which may be empty (SNP), from a folder of its own; null when
  * somebody else wrote there as well.
  */
 function tryQuote(kind: 'tdx' | 'snp', reportData: Uint8Array, files: DeviceFiles, root: string): Uint8Array | null {
-  const folder = makeFolder(files, root);
+  const folder = `${root}/distillock-${encodeHex(randomBytes(8))}`;
+  try {
+    files.makeDir(folder);
+  } catch (cause) {
+    throw new EnvironmentError('platform-missing', 'no confidential VM, or not root', {}, cause);
+  }
   const text = (name: string): string => decodeUtf8(files.read(`${folder}/${name}`)).trim();
   try {
     const provider = text('provider');
