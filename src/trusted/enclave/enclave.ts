@@ -21,7 +21,7 @@ import { EnclaveParts } from './parts.js';
 import { Passes } from './passes.js';
 import type { PlatformPort } from './port.js';
 import { type EnclaveRecord, type LicenceAccount, openAccount, sealRecord } from './record.js';
-import { refuse, toRefusal } from './refuse.js';
+import { orRefuse, refuse, toRefusal } from './refuse.js';
 import { RowUnlocker } from './release.js';
 import { type Session, Sessions } from './sessions.js';
 import { startEnclave } from './start.js';
@@ -82,11 +82,8 @@ export function createEnclave(port: PlatformPort): Enclave {
 
   /** Makes `next` durable, then current. On failure the enclave stays as it was and nothing is released. */
   function save(next: EnclaveRecord): void {
-    try {
-      port.saveState(sealRecord(next, version + 1, port.sealingKey, bundleId), version + 1);
-    } catch {
-      refuse('state-not-saved');
-    }
+    const sealed = sealRecord(next, version + 1, port.sealingKey, bundleId);
+    orRefuse('state-not-saved', () => port.saveState(sealed, version + 1));
     version++;
     record = next;
   }

@@ -23,7 +23,7 @@ export function sealBytes(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, p
 export function openBytes(key: Uint8Array, aad: Uint8Array, blob: Uint8Array, into?: Uint8Array): Uint8Array {
   const length = blob.length - SEAL_OVERHEAD;
   if (length < 0 || length !== (into?.length ?? length))
-    throw new VerificationError('sealed', 'sealed bytes are too short');
+    throw new VerificationError('sealed', 'sealed bytes have another length than expected');
   const tag = blob.subarray(NONCE_BYTES, SEAL_OVERHEAD);
   const decipher = createDecipheriv('aes-256-gcm', key, blob.subarray(0, NONCE_BYTES)).setAAD(aad).setAuthTag(tag);
   const plaintext = into ?? new Uint8Array(length);
