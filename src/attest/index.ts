@@ -1,6 +1,9 @@
 // Verifiers of evidence, pure functions: `distillock/attest`.
 export { type AttestationPolicy, appraise } from './appraise.js';
+export { decodeEvidence } from './evidence/decode-evidence.js';
 export { parseSimulated, verifySimulated } from './evidence/simulated.js';
+export { verifyLeaseRequest } from './lease-request.js';
+export { parseReceipt, verifyReceipt } from './receipt.js';
 export { AMD_ROOTS, type SnpRoots } from './snp/amd-roots.js';
 export { parseSnpQuote, type SnpQuote } from './snp/certificate-table.js';
 export type { SnpEndorsement } from './snp/endorsement.js';

@@ -12,8 +12,8 @@ export interface EvidenceFile {
   readonly evidence: Uint8Array;
   /** 32 bytes that the evidence is over. */
   readonly nonce: Uint8Array;
-  /** Root of the SIMULATED platform, raw Ed25519: whoever writes this file chooses it, so it proves nothing. */
-  readonly simulatedRoot: Uint8Array;
+  /** Root of the SIMULATED platform, raw Ed25519: whoever writes this file chooses it, so it proves nothing. Null on hardware. */
+  readonly simulatedRoot: Uint8Array | null;
 }
 
 export interface LicenceFile {
@@ -30,13 +30,15 @@ const base64url = (most: number): z.ZodString =>
     .max(Math.ceil((most * 4) / 3), 'too long');
 const time = z.int().min(0);
 
-const evidenceSchema = z.strictObject({
+const evidenceFields = {
   format: z.literal('distillock evidence v1'),
-  simulated: z.literal(true),
   evidence: base64url(MAX_EVIDENCE_BYTES),
   nonce: bytes32,
-  simulatedRoot: bytes32,
-});
+};
+const evidenceSchema = z.discriminatedUnion('simulated', [
+  z.strictObject({ ...evidenceFields, simulated: z.literal(true), simulatedRoot: bytes32 }),
+  z.strictObject({ ...evidenceFields, simulated: z.literal(false) }),
+]);
 const licenceSchema = z.strictObject({
   format: z.literal('distillock licence v1'),
   licence: z.strictObject({
@@ -57,10 +59,10 @@ const licenceSchema = z.strictObject({
 export async function writeEvidenceFile(file: string, { evidence, nonce, simulatedRoot }: EvidenceFile): Promise<void> {
   await writeJson(file, {
     format: 'distillock evidence v1',
-    simulated: true,
+    simulated: simulatedRoot !== null,
     evidence: encodeBase64url(evidence),
     nonce: encodeBase64url(nonce),
-    simulatedRoot: encodeBase64url(simulatedRoot),
+    ...(simulatedRoot === null ? {} : { simulatedRoot: encodeBase64url(simulatedRoot) }),
   });
 }
 
@@ -68,7 +70,8 @@ export async function writeEvidenceFile(file: string, { evidence, nonce, simulat
 export async function readEvidenceFile(file: string): Promise<EvidenceFile> {
   const read = await readJson(file, 'evidence', evidenceSchema);
   const bytes = decoder(file, 'evidence');
-  return { evidence: bytes(read.evidence), nonce: bytes(read.nonce), simulatedRoot: bytes(read.simulatedRoot) };
+  const simulatedRoot = read.simulated ? bytes(read.simulatedRoot) : null;
+  return { evidence: bytes(read.evidence), nonce: bytes(read.nonce), simulatedRoot };
 }
 
 export async function writeLicenceFile(file: string, { licence, grant }: LicenceFile): Promise<void> {

@@ -1,5 +1,6 @@
 // A bundle and its enclave, as every verb of the edge opens them: state folder by bundle, owner's key given or pinned.
 import type { Config } from '../edge/config.js';
+import { type EnclaveChoice, enclaveChoice } from '../edge/enclave/choice.js';
 import { stateFolder } from '../edge/enclave/state-folder.js';
 import { pinnedOwnerKey } from '../edge/owner-key.js';
 import { type LockedTeacher, openLockedTeacher } from '../edge/teacher/locked-teacher.js';
@@ -14,6 +15,8 @@ export interface TeacherChoice {
   readonly threads?: number | null;
   /** Trusted memory in MB; the enclave's default when absent. */
   readonly teeMemoryMb?: number | undefined;
+  /** The simulated enclave when absent. */
+  readonly enclave?: EnclaveChoice;
 }
 
 export interface OpenedTeacher extends LockedTeacher {
@@ -32,6 +35,7 @@ export async function openTeacher(choice: TeacherChoice, context: Pick<Context, 
     stateDir,
     onNotice: context.note,
     ...(choice.threads == null ? {} : { threads: choice.threads }),
+    ...(choice.enclave === undefined ? {} : { enclave: choice.enclave }),
     ...(choice.teeMemoryMb === undefined ? {} : { teeMemoryMb: choice.teeMemoryMb }),
   });
   return { ...teacher, stateDir, ownerKey };
@@ -46,5 +50,6 @@ export function openConfiguredTeacher(config: Config, context: Pick<Context, 'no
     tee_memory: teeMemoryMb,
     threads,
   } = config;
-  return openTeacher({ bundle, ownerKey, enclaveStateDir, threads, teeMemoryMb }, context);
+  const enclave = enclaveChoice(config);
+  return openTeacher({ bundle, ownerKey, enclaveStateDir, threads, teeMemoryMb, enclave }, context);
 }

@@ -156,7 +156,7 @@ async function reportOf(config: Config, outcome: DistillOutcome, result: Distill
   const lines = await readMetrics(join(config.output_dir, 'metrics.jsonl'));
   return renderReport({
     title: 'distillock: distillation',
-    simulated: true,
+    simulated: config.platform === 'simulated',
     summary: [['student weights', formatNumber(outcome.student.parameters)], ...pairsOf(result)],
     tables: [],
     curves: curvesOf({ student: lines }),

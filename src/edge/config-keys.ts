@@ -3,6 +3,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { PLATFORMS, type Platform } from './enclave/choice.js';
 
 export interface Config {
   readonly model_name_or_path: string;
@@ -12,6 +13,9 @@ export interface Config {
   readonly owner_key: string | null;
   readonly enclave_state_dir: string;
   readonly tee_memory: number;
+  readonly platform: Platform;
+  readonly enclave_socket: string | null;
+  readonly gramine_app: string | null;
   readonly cache_dir: string;
   readonly dataset_format: 'auto' | 'messages' | 'completion' | 'text' | 'alpaca' | 'plain';
   readonly dataset_prompt_field: string | null;
@@ -113,6 +117,13 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
     "the enclave's sealed state: it keeps the budget between runs",
   ),
   tee_memory: optional(count, 4096, 'MB of trusted memory for the parts that the enclave holds, beyond its runtime'),
+  platform: optional(choice(...PLATFORMS), 'simulated', 'what the enclave runs on'),
+  enclave_socket: optional(
+    orNull(path),
+    null,
+    'socket of an enclave that runs already, in a confidential VM (tdx, snp)',
+  ),
+  gramine_app: optional(orNull(path), null, "sgx: path of Gramine's manifest, without .manifest.sgx"),
   cache_dir: optional(path, home('cache', 'teacher'), 'what the teacher released, so that no text is charged twice'),
 
   dataset_format: optional(

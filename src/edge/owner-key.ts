@@ -1,6 +1,6 @@
 // The owner's public key file: what the edge pins before it believes any bundle. Zone: edge.
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../model/files.js';
 import { decodeBase64url, encodeBase64url } from '../trusted/wire/base64url.js';
@@ -50,5 +50,6 @@ export async function pinnedOwnerKey(stateFolder: string, given: string | null):
 /** Keeps the owner's key beside the enclave's state, for the verbs that come later. */
 export async function pinOwnerKey(stateFolder: string, key: Uint8Array): Promise<void> {
   const jwk = { kty: 'OKP', crv: 'Ed25519', x: encodeBase64url(key) };
+  await mkdir(stateFolder, { recursive: true, mode: 0o700 });
   await writeFileAtomic(join(stateFolder, PINNED), `${JSON.stringify(jwk)}\n`);
 }

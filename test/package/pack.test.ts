@@ -34,12 +34,12 @@ test('the tarball holds the built package, the bundled teacher and nothing else'
   const { files, size, unpackedSize } = await pack(await temporaryFolder(t));
   const paths = files.map(({ path }) => path);
   const allowed =
-    /^(dist\/src\/.*\.(js|d\.ts)|assets\/.*|docs\/[^/]+\.md|LICENSE|README\.md|CHANGELOG\.md|package\.json)$/;
+    /^(dist\/src\/.*\.(js|d\.ts)|dist\/enclave\/(distillock-enclave\.mjs|SHA256SUMS)|deploy\/.*|assets\/.*|docs\/[^/]+\.md|LICENSE|README\.md|CHANGELOG\.md|package\.json)$/;
   assert.deepEqual(
     paths.filter((path) => !allowed.test(path)),
     [],
   );
-  const wanted = ['LICENSE', 'dist/src/cli/main.js', 'dist/src/trusted/platform/simulated-main.js'];
+  const wanted = ['LICENSE', 'dist/src/cli/main.js', 'dist/src/trusted/platform/enclave-main.js'];
   const assets = ['stories260k/model.safetensors', 'stories260k/LICENSE', 'text/train.txt', 'text/README.md'];
   for (const path of [...wanted, ...assets.map((name) => `assets/${name}`)]) assert.ok(paths.includes(path), path);
   const { exports } = await readJson<PackageJson>('package.json');

@@ -1,21 +1,22 @@
 // distillock destroy: the enclave forgets the teacher for good and signs a receipt that the owner can check.
+
 import { rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { CONFIG_KEYS } from '../../edge/config.js';
+import { parseReceipt } from '../../attest/receipt.js';
 import { writeFileAtomic } from '../../model/files.js';
 import type { Manifest } from '../../trusted/wire/manifest.js';
-import { parseReceipt, type Receipt } from '../../trusted/wire/receipt.js';
+import type { Receipt } from '../../trusted/wire/receipt.js';
+import { addEnclaveFlags, type EnclaveFlags, readEnclaveFlags } from '../enclave-flags.js';
 import { UsageError } from '../errors.js';
 import { renderPairs, renderTable } from '../table.js';
 import { formatNumber } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
 
-export interface DestroyVerbOptions {
+export interface DestroyVerbOptions extends EnclaveFlags {
   readonly bundle: string;
   /** Owner's public key; undefined: the pinned one. */
   readonly ownerKey: string | undefined;
-  readonly enclaveStateDir: string;
   readonly receipt: string;
   /** Also delete the bundle's files. */
   readonly deleteBundle: boolean;
@@ -24,7 +25,6 @@ export interface DestroyVerbOptions {
 interface Raw {
   readonly bundle: string;
   readonly owner_key: string | undefined;
-  readonly enclave_state_dir: string;
   readonly receipt: string;
   readonly deleteBundle?: true;
   readonly yes?: true;
@@ -35,19 +35,18 @@ export const destroyHelp: VerbHelp<DestroyVerbOptions> = {
   summary: 'destroy the teacher in the enclave and get a signed receipt (edge)',
   examples: [['distillock destroy --bundle t.lock --receipt t.receipt --yes', 'cannot be undone']],
   define(command: Command): void {
-    const state = CONFIG_KEYS.enclave_state_dir;
     command
       .requiredOption('--bundle <folder>', 'bundle whose teacher is destroyed')
       .option('--owner_key <file>', "owner's public key (default: the one that `distillock enclave` pinned)")
       .requiredOption('--receipt <file>', 'receipt to write')
-      .option('--enclave_state_dir <folder>', state.description, state.fallback)
       .option('--delete-bundle', "also delete the bundle's files")
       .option('--yes', 'really do it: what is left of the budget is lost');
+    addEnclaveFlags(command);
   },
   parse(command: Command): DestroyVerbOptions {
-    const { bundle, owner_key, enclave_state_dir, receipt, deleteBundle, yes } = command.opts<Raw>();
+    const { bundle, owner_key, receipt, deleteBundle, yes } = command.opts<Raw>();
     if (yes !== true) throw new UsageError('usage', 'destroying a teacher cannot be undone; add --yes if you mean it');
-    const options = { bundle, ownerKey: owner_key, enclaveStateDir: enclave_state_dir, receipt };
+    const options = { bundle, ownerKey: owner_key, ...readEnclaveFlags(command), receipt };
     return { ...options, deleteBundle: deleteBundle === true };
   },
 };

@@ -5,23 +5,22 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { CONFIG_KEYS } from '../../edge/config.js';
-import { EnvironmentError, MalformedError, PolicyError } from '../../trusted/wire/errors.js';
+import { decodeEvidence } from '../../attest/evidence/decode-evidence.js';
+import { EnvironmentError, MalformedError, PolicyError, ProtocolError } from '../../trusted/wire/errors.js';
 import type { EnclaveStatus } from '../../trusted/wire/status.js';
+import { addEnclaveFlags, type EnclaveFlags, readEnclaveFlags } from '../enclave-flags.js';
 import { InterruptedError, UsageError } from '../errors.js';
 import { type LicenceFile, readLicenceFile, writeEvidenceFile } from '../exchange-files.js';
 import type { OpenedTeacher } from '../open-teacher.js';
-import { nonceBytes, wholeNumber } from '../options.js';
+import { nonceBytes } from '../options.js';
 import { renderPairs } from '../table.js';
 import { formatNumber } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
 
-export interface EnclaveVerbOptions {
+export interface EnclaveVerbOptions extends EnclaveFlags {
   readonly bundle: string;
   /** Owner's public key; undefined: the pinned one. */
   readonly ownerKey: string | undefined;
-  readonly enclaveStateDir: string;
-  readonly teeMemoryMb: number;
   /** Where to write evidence for the owner, and the licence to wait for; null: only show the state. */
   readonly exchange: {
     readonly evidence: string;
@@ -34,8 +33,6 @@ export interface EnclaveVerbOptions {
 interface Raw {
   readonly bundle: string;
   readonly owner_key: string | undefined;
-  readonly enclave_state_dir: string;
-  readonly tee_memory: number;
   readonly evidence: string | undefined;
   readonly licence: string | undefined;
   readonly nonce: Uint8Array | undefined;
@@ -50,21 +47,23 @@ export const enclaveHelp: VerbHelp<EnclaveVerbOptions> = {
       'write evidence, wait until the owner has sent the licence, unlock',
     ],
     ['distillock enclave --bundle t.lock', 'state and budget left'],
+    [
+      'distillock enclave --bundle t.lock --platform snp --enclave_socket /run/distillock/enclave.sock --evidence a.evidence',
+      'the enclave runs in a confidential VM',
+    ],
   ],
   define(command: Command): void {
-    const { enclave_state_dir: state, tee_memory: memory } = CONFIG_KEYS;
     command
       .requiredOption('--bundle <folder>', "the owner's bundle")
       .option('--owner_key <file>', "owner's public key, kept the first time; the enclave obeys nobody else")
-      .option('--enclave_state_dir <folder>', state.description, state.fallback)
-      .option('--tee_memory <MB>', memory.description, wholeNumber(64), memory.fallback)
       .option('--evidence <file>', 'write evidence for the owner here, then wait for the licence')
       .option('--licence <file>', 'unlock with this licence as soon as it is there (default: beside the evidence)')
       .option('--nonce <hex>', '32 bytes that the owner chose for this evidence, in hex (default: random)', nonceBytes);
+    addEnclaveFlags(command);
   },
   parse(command: Command): EnclaveVerbOptions {
-    const { bundle, owner_key, enclave_state_dir, tee_memory, evidence, licence, nonce } = command.opts<Raw>();
-    const common = { bundle, ownerKey: owner_key, enclaveStateDir: enclave_state_dir, teeMemoryMb: tee_memory };
+    const { bundle, owner_key, evidence, licence, nonce } = command.opts<Raw>();
+    const common = { bundle, ownerKey: owner_key, ...readEnclaveFlags(command) };
     if (evidence !== undefined) {
       const beside = `${evidence.replace(/\.evidence$/, '')}.licence`;
       return { ...common, exchange: { evidence, licence: licence ?? beside, nonce } };
@@ -81,7 +80,7 @@ export const enclaveHelp: VerbHelp<EnclaveVerbOptions> = {
 export const enclave: Verb<EnclaveVerbOptions> = { ...enclaveHelp, run: runEnclave };
 
 /** What --json prints. */
-type EnclaveResult = EnclaveStatus & { readonly stateDir: string; readonly simulated: true };
+type EnclaveResult = EnclaveStatus & { readonly stateDir: string; readonly simulated: boolean };
 
 async function runEnclave(options: EnclaveVerbOptions, context: Context): Promise<EnclaveResult> {
   const { openTeacher } = await import('../open-teacher.js');
@@ -93,7 +92,7 @@ async function runEnclave(options: EnclaveVerbOptions, context: Context): Promis
     if (options.exchange !== null) await exchange(options.exchange, teacher, context);
     const status = await teacher.client.status();
     showStatus(status, teacher.stateDir, options, context);
-    return { ...status, stateDir: teacher.stateDir, simulated: true };
+    return { ...status, stateDir: teacher.stateDir, simulated: teacher.platform === 'simulated' };
   } finally {
     await teacher.close();
   }
@@ -101,7 +100,7 @@ async function runEnclave(options: EnclaveVerbOptions, context: Context): Promis
 
 async function exchange(
   { evidence: file, licence: licenceFile, nonce: chosen }: NonNullable<EnclaveVerbOptions['exchange']>,
-  { client, process: started }: OpenedTeacher,
+  { client, platform, process: started }: OpenedTeacher,
   context: Context,
 ): Promise<void> {
   const { state, licence } = await client.status();
@@ -111,7 +110,7 @@ async function exchange(
     const left = formatNumber(licence?.remainingTokens ?? 0);
     context.note(`the enclave is unlocked, ${left} tokens left; a new licence takes their place`);
   }
-  if (started === null) {
+  if (platform === 'simulated' && started === null) {
     const message = 'another distillock process runs the enclave of this bundle; stop it, then ask for evidence';
     throw new EnvironmentError('enclave-running', message);
   }
@@ -121,7 +120,11 @@ async function exchange(
   }
   const nonce = chosen ?? new Uint8Array(randomBytes(32));
   const evidence = await client.attest(nonce);
-  await writeEvidenceFile(file, { evidence, nonce, simulatedRoot: started.simulatedRoot });
+  const { kind } = decodeEvidence(evidence).claims;
+  if (kind !== platform)
+    throw new ProtocolError('enclave-platform', `the enclave's evidence is of kind ${kind}, not ${platform}`, { kind });
+  const simulatedRoot = platform === 'simulated' && started !== null ? started.simulatedRoot : null;
+  await writeEvidenceFile(file, { evidence, nonce, simulatedRoot });
   context.note(`evidence written to ${file}: send it to the owner, who runs \`distillock grant\``);
   if (chosen === undefined) context.note('the owner chose no --nonce, so the evidence does not prove that it is fresh');
   context.note(`waiting for ${licenceFile}; keep this running, its key ends with it (Ctrl-C stops)`);
@@ -151,6 +154,13 @@ async function waitForLicence(file: string, signal: AbortSignal): Promise<Licenc
   );
 }
 
+const PLATFORM_NAMES: Readonly<Record<EnclaveFlags['enclave']['platform'], string>> = {
+  simulated: 'SIMULATED: no hardware protects this enclave',
+  sgx: "Intel SGX, if the owner's verifier agrees",
+  tdx: "Intel TDX, if the owner's verifier agrees",
+  snp: "AMD SEV-SNP, if the owner's verifier agrees",
+};
+
 function showStatus(
   { state, bundleId, licence }: EnclaveStatus,
   stateDir: string,
@@ -170,7 +180,7 @@ function showStatus(
         ];
   const rows: [string, string][] = [
     ['state', state],
-    ['platform', 'SIMULATED: no hardware protects this enclave'],
+    ['platform', PLATFORM_NAMES[options.enclave.platform]],
     ['bundle', options.bundle],
     ['bundle id', bundleId],
     ...terms,

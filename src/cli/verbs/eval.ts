@@ -14,6 +14,9 @@ const SETTINGS: readonly ConfigName[] = [
   ...([
     'enclave_state_dir',
     'tee_memory',
+    'platform',
+    'enclave_socket',
+    'gramine_app',
     'cache_dir',
     'dataset_format',
     'dataset_prompt_field',

@@ -3,13 +3,13 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { CONFIG_KEYS } from '../../edge/config.js';
 import type { Accelerator } from '../../edge/teacher/accelerator.js';
 import type { Gate } from '../../edge/teacher/gate.js';
 import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
 import type { DecoderConfig } from '../../model/config.js';
 import type { Tokenizer } from '../../model/tokenizer.js';
 import { MalformedError } from '../../trusted/wire/errors.js';
+import { addEnclaveFlags, type EnclaveFlags, readEnclaveFlags } from '../enclave-flags.js';
 import { InterruptedError, UsageError } from '../errors.js';
 import { realNumber, wholeNumber } from '../options.js';
 import { formatNumber } from '../terminal.js';
@@ -29,8 +29,7 @@ export interface GenerateVerbOptions {
   readonly seed: number;
   /** For a bundle. */
   readonly ownerKey: string | undefined;
-  readonly enclaveStateDir: string;
-  readonly teeMemoryMb: number;
+  readonly enclave: EnclaveFlags;
 }
 
 interface Raw {
@@ -43,8 +42,6 @@ interface Raw {
   readonly top_p: number;
   readonly seed: number;
   readonly owner_key: string | undefined;
-  readonly enclave_state_dir: string;
-  readonly tee_memory: number;
 }
 
 export const generateHelp: VerbHelp<GenerateVerbOptions> = {
@@ -55,7 +52,6 @@ export const generateHelp: VerbHelp<GenerateVerbOptions> = {
     ['echo "Why is the sky blue?" | distillock generate --model t.lock --temperature 0.7', 'sampled, from a teacher'],
   ],
   define(command: Command): void {
-    const { enclave_state_dir: state, tee_memory: memory } = CONFIG_KEYS;
     command
       .requiredOption('--model <dir|file|bundle>', 'student: checkpoint folder or .gguf file; teacher: bundle')
       .option('--prompt <text>', 'text to go on from (default: stdin)')
@@ -69,9 +65,8 @@ export const generateHelp: VerbHelp<GenerateVerbOptions> = {
       .option('--top_p <x>', 'sample from the most likely tokens that make up this share', realNumber(0, 1), 1)
       .option('--seed <n>', 'of the sampling', wholeNumber(0, 2 ** 32 - 1), 42)
       .option('--no-apply_chat_template', 'take the prompt as it is')
-      .option('--owner_key <file>', "bundles: the owner's public key (default: the pinned one)")
-      .option('--enclave_state_dir <folder>', `bundles: ${state.description}`, state.fallback)
-      .option('--tee_memory <MB>', `bundles: ${memory.description}`, wholeNumber(64), memory.fallback);
+      .option('--owner_key <file>', "bundles: the owner's public key (default: the pinned one)");
+    addEnclaveFlags(command, 'bundles: ');
   },
   parse(command: Command): GenerateVerbOptions {
     const raw = command.opts<Raw>();
@@ -85,8 +80,7 @@ export const generateHelp: VerbHelp<GenerateVerbOptions> = {
       topP: raw.top_p,
       seed: raw.seed,
       ownerKey: raw.owner_key,
-      enclaveStateDir: raw.enclave_state_dir,
-      teeMemoryMb: raw.tee_memory,
+      enclave: readEnclaveFlags(command),
     };
   },
 };
@@ -193,8 +187,8 @@ async function openLocked(options: GenerateVerbOptions, context: Context): Promi
   const { openTeacher } = await import('../open-teacher.js');
   const { checkLicence } = await import('../../edge/distill.js');
   const { readTokenizerFiles } = await import('../../model/checkpoint/tokenizer-files.js');
-  const { model, ownerKey, enclaveStateDir, teeMemoryMb, temperature } = options;
-  const teacher = await openTeacher({ bundle: model, ownerKey, enclaveStateDir, teeMemoryMb }, context);
+  const { model, ownerKey, enclave, temperature } = options;
+  const teacher = await openTeacher({ bundle: model, ownerKey, ...enclave }, context);
   try {
     await checkLicence(teacher);
     const { licence } = await teacher.client.status();

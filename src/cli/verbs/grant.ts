@@ -1,7 +1,7 @@
 // distillock grant: a signed licence for one attested enclave: how many tokens, how precise, until when. Run by the model owner.
 import { type Command, Option } from 'commander';
 import { equalBytes } from '../../trusted/wire/bytes.js';
-import { MalformedError, VerificationError } from '../../trusted/wire/errors.js';
+import { MalformedError, UnsupportedError, VerificationError } from '../../trusted/wire/errors.js';
 import type { Licence } from '../../trusted/wire/licence.js';
 import type { Precision } from '../../trusted/wire/status.js';
 import { UsageError } from '../errors.js';
@@ -110,6 +110,10 @@ async function runGrant(options: GrantVerbOptions, context: Context): Promise<Gr
   if (options.nonce !== undefined && !equalBytes(options.nonce, file.nonce)) {
     const message = `${options.evidence} is over another nonce than --nonce: it is old, or meant for somebody else`;
     throw new VerificationError('evidence-nonce', message, { file: options.evidence });
+  }
+  if (file.simulatedRoot === null) {
+    const message = `${options.evidence} is evidence of hardware, which a policy must appraise: use \`distillock licence serve\``;
+    throw new UnsupportedError('evidence-kind', message, { file: options.evidence });
   }
   // The root comes with the evidence, so anybody can make evidence of this kind: good for trying out, worthless as proof.
   const verified = verifySimulated(parseEvidence(), file.simulatedRoot, file.nonce);

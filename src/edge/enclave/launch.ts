@@ -1,12 +1,14 @@
-// Starts the simulated enclave as its own process and makes sure that it does not outlive this one. Zone: edge. DESIGN section 6.
-// It runs inside bubblewrap where that works, otherwise as a plain child, and says which, and that it is SIMULATED.
+// Starts the enclave as its own process and makes sure that it does not outlive this one. Zone: edge. DESIGN section 6.
+// SIMULATED: inside bubblewrap where that works, otherwise as a plain child, and it says which. SGX: under Gramine (not run on hardware).
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { decodeBase64url, encodeBase64url } from '../../trusted/wire/base64url.js';
-import { EnvironmentError, MalformedError, VerificationError } from '../../trusted/wire/errors.js';
+import { EnvironmentError, MalformedError, ProtocolError, VerificationError } from '../../trusted/wire/errors.js';
+import { gramineCommand, refuseRunning, relay } from './gramine.js';
 import { bubblewrapArguments, bubblewrapWorks, ENCLAVE_MAIN } from './sandbox.js';
 
 export interface LaunchOptions {
@@ -15,7 +17,11 @@ export interface LaunchOptions {
   readonly stateDir: string;
   /** Raw Ed25519 public key of the owner, 32 bytes. */
   readonly ownerPublicKey: Uint8Array;
-  /** `auto` uses bubblewrap where it works. */
+  /** What the enclave runs on; `simulated` when absent. An enclave in a confidential VM is not started from here. */
+  readonly platform?: 'simulated' | 'sgx';
+  /** SGX: `PATH` of Gramine's `PATH.manifest.sgx`, which fixes bundle, state folder, owner's key and memory. */
+  readonly gramineApp?: string;
+  /** SIMULATED: `auto` uses bubblewrap where it works. */
   readonly sandbox?: 'auto' | 'bubblewrap' | 'none';
   /** Receives the SIMULATED notice; stderr when absent. */
   readonly onNotice?: (line: string) => void;
@@ -27,10 +33,10 @@ export interface LaunchOptions {
 
 export interface EnclaveProcess {
   readonly socketPath: string;
-  readonly sandbox: 'bubblewrap' | 'none';
-  readonly platform: 'simulated';
+  readonly sandbox: 'bubblewrap' | 'none' | 'gramine';
+  readonly platform: 'simulated' | 'sgx';
   readonly label: string;
-  /** Ed25519 public key of the simulated quoting root, for a verifier to pin. */
+  /** Ed25519 public key of the simulated quoting root, for a verifier to pin; empty on hardware. */
   readonly simulatedRoot: Uint8Array;
   /** Process that ends the enclave when killed. */
   readonly pid: number;
@@ -52,7 +58,8 @@ function chooseSocketDir(stateDir: string): string {
   return realpathSync(mkdtempSync(join(tmpdir(), 'dl-')));
 }
 
-function chooseSandbox(wanted: LaunchOptions['sandbox'] = 'auto'): EnclaveProcess['sandbox'] {
+function chooseSandbox({ platform, sandbox: wanted = 'auto' }: LaunchOptions): EnclaveProcess['sandbox'] {
+  if (platform === 'sgx') return 'gramine';
   if (wanted === 'none') return 'none';
   if (bubblewrapWorks()) return 'bubblewrap';
   if (wanted === 'auto') return 'none';
@@ -80,6 +87,11 @@ const START_ERRORS: Readonly<Record<string, string>> = {
   'owner-key': 'manifest.json names another owner key',
   'sealed-part': 'enclave.sealed is not the file that manifest.json lists',
   'enclave-silent': 'its process runs but says nothing; the machine may be overloaded, try again',
+  'platform-missing':
+    'the platform is not there: /dev/attestation under Gramine, /sys/kernel/config/tsm/report in a confidential VM',
+  'attestation-type': "Gramine's manifest does not say sgx.remote_attestation dcap",
+  'sealing-key': 'the platform offers no sealing key, or its file is not 32 bytes that only its owner may read',
+  'quote-failed': 'the platform gave no quote; is its quoting service running?',
   'sealed-state': 'the sealed state does not open: it belongs to another bundle or machine, or was altered',
 };
 
@@ -107,8 +119,14 @@ interface Started {
   kill(): void;
 }
 
-async function start(command: readonly string[], timeoutMs: number): Promise<Started> {
+interface Command {
+  readonly command: readonly string[];
+  readonly cwd?: string;
+}
+
+async function start({ command, cwd }: Command, timeoutMs: number): Promise<Started> {
   const child = spawn(command[0]!, command.slice(1), {
+    cwd,
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { PATH: process.env.PATH },
     // A process group of its own: Ctrl-C reaches the terminal's whole group and would kill bubblewrap before this process has
@@ -125,7 +143,7 @@ async function start(command: readonly string[], timeoutMs: number): Promise<Sta
 }
 
 /** Starts anew when a process says nothing in its time; its refusals and crashes are final. Throws what `startError` makes of them. */
-async function startSpoken(command: readonly string[], options: LaunchOptions): Promise<Started> {
+async function startSpoken(command: Command, options: LaunchOptions): Promise<Started> {
   const timeouts = options.startTimeoutsMs ?? START_TIMEOUTS_MS;
   for (const [attempt, timeoutMs] of timeouts.entries()) {
     const started = await start(command, timeoutMs);
@@ -144,12 +162,28 @@ function notify(options: LaunchOptions, line: string): void {
   else process.stderr.write(`${line}\n`);
 }
 
-function enclaveCommand(options: LaunchOptions, sandbox: EnclaveProcess['sandbox'], paths: Paths): string[] {
+function enclaveCommand(options: LaunchOptions, sandbox: EnclaveProcess['sandbox'], paths: Paths): Command {
+  if (sandbox === 'gramine') {
+    if (options.gramineApp === undefined) throw new RangeError('platform sgx needs gramineApp');
+    return gramineCommand(options.gramineApp);
+  }
   const { bundleDir, stateDir, socketPath } = paths;
   const ownerKey = encodeBase64url(options.ownerPublicKey);
   const memory = String((options.teeMemoryMb ?? DEFAULT_TEE_MEMORY_MB) * 1e6);
-  const command = [process.execPath, ENCLAVE_MAIN, bundleDir, stateDir, socketPath, ownerKey, memory];
-  return sandbox === 'none' ? command : ['bwrap', ...bubblewrapArguments(paths), ...command];
+  const command = [process.execPath, ENCLAVE_MAIN, 'simulated', bundleDir, stateDir, socketPath, ownerKey, memory];
+  return { command: sandbox === 'none' ? command : ['bwrap', ...bubblewrapArguments(paths), ...command] };
+}
+
+const SGX_LABEL = "SGX enclave under Gramine: whether it is one, the owner's verifier decides";
+
+/** Opens the Unix socket in front of an enclave that listens on a port; null where it opened the socket itself. */
+async function openDoor(record: StartRecord, options: LaunchOptions, { socketPath }: Paths): Promise<Server | null> {
+  const wanted = options.platform ?? 'simulated';
+  if (record.platform !== wanted)
+    throw new ProtocolError('enclave-platform', `the enclave says ${record.platform}, not ${wanted}`, { wanted });
+  if (wanted === 'simulated') return null;
+  rmSync(socketPath, { force: true });
+  return relay(socketPath, record.address ?? '');
 }
 
 /**
@@ -162,26 +196,29 @@ export async function launchEnclave(options: LaunchOptions): Promise<EnclaveProc
   const bundleDir = realpathSync(options.bundleDir);
   const socketDir = chooseSocketDir(stateDir);
   const socketPath = join(socketDir, 'enclave.sock');
-  const sandbox = chooseSandbox(options.sandbox);
+  const sandbox = chooseSandbox(options);
+  const paths = { bundleDir, stateDir, socketDir, socketPath };
   const removeSocketDir = (): void => {
     if (socketDir !== stateDir) rmSync(socketDir, { recursive: true, force: true });
   };
-  let started: Started;
+  let started: Started | undefined;
+  let door: Server | null;
   try {
-    started = await startSpoken(
-      enclaveCommand(options, sandbox, { bundleDir, stateDir, socketDir, socketPath }),
-      options,
-    );
+    if (sandbox === 'gramine') await refuseRunning(socketPath);
+    started = await startSpoken(enclaveCommand(options, sandbox, paths), options);
+    door = await openDoor(started.record, options, paths);
   } catch (error) {
+    started?.kill();
     removeSocketDir();
     throw error;
   }
   const { child, kill, record } = started;
-  const exited = started.exited.then(removeSocketDir);
+  const exited = started.exited.then(() => door?.close()).then(removeSocketDir);
   // An idle enclave must not keep its parent's event loop alive.
   child.unref();
   for (const stream of [child.stdin, child.stdout]) (stream as unknown as { unref(): void }).unref();
-  const label = record.label ?? 'SIMULATED';
+  const platform = options.platform ?? 'simulated';
+  const label = platform === 'simulated' ? (record.label ?? 'SIMULATED') : SGX_LABEL;
   notify(options, `${label} (sandbox: ${sandbox})`);
   function waitForExit(): Promise<void> {
     child.ref();
@@ -197,7 +234,7 @@ export async function launchEnclave(options: LaunchOptions): Promise<EnclaveProc
   return {
     socketPath,
     sandbox,
-    platform: 'simulated',
+    platform,
     label,
     simulatedRoot,
     pid: child.pid!,

@@ -14,7 +14,7 @@ export interface SandboxPaths {
 
 const TRUSTED_DIR = fileURLToPath(new URL('../../trusted', import.meta.url));
 const PACKAGE_JSON = fileURLToPath(new URL('../../../../package.json', import.meta.url));
-export const ENCLAVE_MAIN: string = join(TRUSTED_DIR, 'platform', 'simulated-main.js');
+export const ENCLAVE_MAIN: string = join(TRUSTED_DIR, 'platform', 'enclave-main.js');
 const ISOLATION = ['--unshare-all', '--die-with-parent', '--new-session', '--clearenv'];
 
 /** True when `bwrap` is installed and may create its namespaces here. */

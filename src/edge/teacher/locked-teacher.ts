@@ -2,6 +2,7 @@
 // Zone: edge. DESIGN sections 5 and 6.
 import { join } from 'node:path';
 import { type Bundle, openBundle } from '../bundle.js';
+import { type EnclaveChoice, type Platform, SIMULATED } from '../enclave/choice.js';
 import { EnclaveClient } from '../enclave/client.js';
 import { type EnclaveProcess, launchEnclave } from '../enclave/launch.js';
 import { Accelerator } from './accelerator.js';
@@ -16,6 +17,8 @@ export interface LockedTeacherOptions {
   readonly threads?: number;
   /** Trusted memory for enclave-held parts. */
   readonly teeMemoryMb?: number;
+  /** Which enclave; the simulated one when absent. */
+  readonly enclave?: EnclaveChoice;
   /** Receives the enclave's SIMULATED notice; stderr when absent. */
   readonly onNotice?: (line: string) => void;
 }
@@ -23,6 +26,8 @@ export interface LockedTeacherOptions {
 export interface LockedTeacher {
   readonly bundle: Bundle;
   readonly client: EnclaveClient;
+  /** What the enclave was asked to run on; only evidence shows what it does run on. */
+  readonly platform: Platform;
   /** Null when an enclave that was already running on the state folder is used. */
   readonly process: EnclaveProcess | null;
   /** Loads the segments at the first call, and at the first after `unload`. */
@@ -37,12 +42,17 @@ export interface LockedTeacher {
 /** Checks the bundle, then connects to the enclave of `stateDir`, starting it when none answers. */
 export async function openLockedTeacher(options: LockedTeacherOptions): Promise<LockedTeacher> {
   const bundle = await openBundle(options.bundleDir, { ownerKey: options.ownerKey });
-  const running = await connectTo(join(options.stateDir, 'enclave.sock')).catch(() => null);
+  const { platform, socketPath, gramineApp } = options.enclave ?? SIMULATED;
+  const running =
+    socketPath === null
+      ? await connectTo(join(options.stateDir, 'enclave.sock')).catch(() => null)
+      : await connectTo(socketPath);
   const process = running
     ? null
     : await launchEnclave({
         bundleDir: options.bundleDir,
         stateDir: options.stateDir,
+        ...(platform === 'sgx' && gramineApp !== null ? { platform, gramineApp } : {}),
         ownerPublicKey: options.ownerKey,
         ...(options.onNotice ? { onNotice: options.onNotice } : {}),
         ...(options.teeMemoryMb === undefined ? {} : { teeMemoryMb: options.teeMemoryMb }),
@@ -62,6 +72,7 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
   return {
     bundle,
     client,
+    platform,
     process,
     accelerator: () => {
       const settings = options.threads === undefined ? {} : { threads: options.threads };

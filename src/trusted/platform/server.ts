@@ -1,4 +1,5 @@
 // The enclave's only door: frames over a Unix socket, answered one by one. Zone: trusted.
+// Under Gramine a Unix socket ends inside the enclave, so there the door is a port of the loopback interface.
 // Several connections share one enclave and one budget; a connection that breaks the framing is answered `malformed` and closed.
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Enclave } from '../enclave/enclave.js';
@@ -51,12 +52,19 @@ function serve(socket: Socket, options: ServerOptions, queue: Queue): void {
   });
 }
 
-/** Listens on `path`; rejects with Node's error when the socket cannot be made. */
-export function startServer(path: string, options: ServerOptions): Promise<Server> {
+/**
+ * Listens on `address`: a socket's path, or `tcp:PORT` on the loopback interface, 0 for a free one. Returns the address in full.
+ * Rejects with Node's error when the socket cannot be made.
+ */
+export function startServer(address: string, options: ServerOptions): Promise<{ server: Server; address: string }> {
   const queue = createQueue();
   const server = createServer((socket) => serve(socket, options, queue));
+  const port = /^tcp:(\d{1,5})$/.exec(address)?.[1];
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(path, () => resolve(server));
+    server.listen(port === undefined ? { path: address } : { host: '127.0.0.1', port: Number(port) }, () => {
+      const bound = server.address();
+      resolve({ server, address: bound === null || typeof bound === 'string' ? address : `tcp:${bound.port}` });
+    });
   });
 }

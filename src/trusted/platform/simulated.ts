@@ -1,38 +1,20 @@
 // The SIMULATED platform: same enclave program, no hardware behind it. Sealing key and quoting key lie in plain files of the
 // state folder, so whoever owns the machine owns the enclave. For development and for the demo; it says so in every quote.
 // Zone: trusted (in form only).
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import type { PlatformPort } from '../enclave/port.js';
 import { decodeBase64url, encodeBase64url } from '../wire/base64url.js';
 import { encodeHex } from '../wire/bytes.js';
 import { encodeCanonicalJson, parseCanonicalJson } from '../wire/canonical-json.js';
-import { MalformedError } from '../wire/errors.js';
 import { Fields } from '../wire/fields.js';
 import { signJws } from '../wire/jws.js';
-import { SEALED_PART } from '../wire/manifest.js';
-import { loadGraph } from './runtime.js';
-import { openStateFile } from './state-file.js';
+import { measureTrustedCode } from './measure.js';
+import type { Adapter } from './open-port.js';
+import type { StateFile } from './state-file.js';
 
 export const SIMULATED_LABEL = 'SIMULATED: no hardware protects this enclave';
 const PLATFORM_FILE = 'simulated-platform.json';
-
-export interface SimulatedOptions {
-  readonly bundleDir: string;
-  readonly stateDir: string;
-  readonly ownerKey: Uint8Array;
-  readonly encryptionKey: Uint8Array;
-  /** Bytes for weights and activations of enclave-held parts. */
-  readonly memoryBytes: number;
-}
-
-export interface SimulatedPlatform {
-  readonly port: PlatformPort;
-  /** Ed25519 public key of the simulated quoting root; a verifier must pin it by hand. */
-  readonly root: Uint8Array;
-}
 
 interface PlatformKeys {
   readonly sealingKey: Uint8Array;
@@ -55,64 +37,13 @@ function loadKeys(stateDir: string): PlatformKeys {
   return { sealingKey: key('sealingKey'), rootSecret: key('rootSecret'), root: key('root') };
 }
 
-/** SHA-256 over names and hashes of the compiled trusted files: what a measured launch would measure. */
-export function measureTrustedCode(): Uint8Array {
-  const folder = fileURLToPath(new URL('..', import.meta.url));
-  const total = createHash('sha256');
-  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.js'));
-  for (const name of files.sort()) {
-    total.update(`${name}\n`).update(
-      createHash('sha256')
-        .update(readFileSync(join(folder, name)))
-        .digest(),
-    );
-  }
-  return total.digest();
-}
-
-/** Throws MalformedError when the file is shorter. */
-function readRange(path: string, offset: number, length: number): Uint8Array {
-  const file = openSync(path, 'r');
-  try {
-    const bytes = new Uint8Array(length);
-    for (let at = 0; at < length; ) {
-      const read = readSync(file, bytes, at, length - at, offset + at);
-      if (read === 0) throw new MalformedError('sealed-segment', 'a sealed segment is cut short');
-      at += read;
-    }
-    return bytes;
-  } finally {
-    closeSync(file);
-  }
-}
-
-/** Reads bundle and state. Throws MalformedError for a broken platform file; missing bundle files surface as Node's errors. */
-export function createSimulatedPlatform(options: SimulatedOptions): SimulatedPlatform {
-  const { bundleDir, stateDir, ownerKey, encryptionKey, memoryBytes } = options;
-  const keys = loadKeys(stateDir);
+/** Throws MalformedError for a broken platform file. */
+export function openSimulated(state: StateFile, stateDir: string): Adapter {
+  const { sealingKey, rootSecret, root } = loadKeys(stateDir);
   const measurement = encodeHex(measureTrustedCode());
-  const state = openStateFile(join(stateDir, 'sealed-state.bin'));
   function quote(reportData: Uint8Array): Uint8Array {
     const payload = { kind: 'simulated', label: SIMULATED_LABEL, measurement, reportData: encodeHex(reportData) };
-    return Buffer.from(signJws('simulated-quote', encodeCanonicalJson(payload), keys.rootSecret, keys.root));
+    return Buffer.from(signJws('simulated-quote', encodeCanonicalJson(payload), rootSecret, root));
   }
-  const port: PlatformPort = {
-    kind: 'simulated',
-    bundle: {
-      manifest: readFileSync(join(bundleDir, 'manifest.json')),
-      manifestJws: readFileSync(join(bundleDir, 'manifest.jws'), 'utf8').trim(),
-      sealedPart: readFileSync(join(bundleDir, SEALED_PART)),
-    },
-    ownerKey,
-    encryptionKey,
-    sealingKey: keys.sealingKey,
-    memoryBytes,
-    readBundle: (path, offset, length) => readRange(join(bundleDir, path), offset, length),
-    loadGraph,
-    now: () => Math.floor(Date.now() / 1000),
-    quote,
-    loadState: state.load,
-    saveState: state.save,
-  };
-  return { port, root: keys.root };
+  return { kind: 'simulated', sealingKey, state, quote, root };
 }

@@ -16,9 +16,7 @@ export function decodeUtf8(bytes: Uint8Array): string {
 }
 
 export function encodeHex(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
-  return text;
+  return Buffer.from(bytes).toString('hex');
 }
 
 /** Throws MalformedError unless `text` is `length` bytes in lower-case hex. */
@@ -26,7 +24,7 @@ export function decodeHex(text: string, length: number): Uint8Array {
   if (text.length !== 2 * length || !/^[0-9a-f]*$/.test(text)) {
     throw new MalformedError('hex', `expected ${length} bytes in lower-case hex`);
   }
-  return Uint8Array.from({ length }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+  return new Uint8Array(Buffer.from(text, 'hex'));
 }
 
 export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
