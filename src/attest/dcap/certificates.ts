@@ -155,8 +155,8 @@ function encodePem(certificates: readonly Uint8Array[]): string {
 }
 
 /**
- * Certificates of a PEM text, leaf first. The text must be the one encoding of what it holds (lines of 64 characters, `\n`);
- * only the last line break may be missing. Throws MalformedError; `where` names the chain in the message.
+ * Certificates of a PEM text, leaf first. The text must be the one encoding of what it holds: lines of 64 characters, each ended
+ * by `\n`. Throws MalformedError; `where` names the chain in the message.
  */
 export function parsePemChain(text: string, count: number, where: string): Certificate[] {
   const fail = (what: string): never => {
@@ -167,7 +167,7 @@ export function parsePemChain(text: string, count: number, where: string): Certi
     Uint8Array.from(Buffer.from(body!, 'base64')),
   );
   const canonical = encodePem(ders);
-  if (text !== canonical && `${text}\n` !== canonical) fail('not a plain PEM chain with lines of 64 characters');
+  if (text !== canonical) fail('not a plain PEM chain with lines of 64 characters');
   if (ders.length !== count) fail(`${ders.length} certificates, expected ${count}`);
   return ders.map(parseCertificate);
 }

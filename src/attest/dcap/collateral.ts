@@ -72,8 +72,8 @@ export interface VerifiedCollateral {
 }
 
 function crlBytes(hex: string, where: string): Uint8Array {
-  if (hex.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(hex)) {
-    throw new MalformedError('collateral', `${where}: expected hex`, { where });
+  if (hex.length % 2 !== 0 || !/^[0-9a-f]*$/.test(hex)) {
+    throw new MalformedError('collateral', `${where}: expected lower-case hex`, { where });
   }
   return Uint8Array.from(Buffer.from(hex, 'hex'));
 }
@@ -99,16 +99,12 @@ export function verifyDcapCollateral(collateral: DcapCollateral, root: string, n
   const pckCrl = parseCrl(crlBytes(texts.pck_crl, 'pck_crl'));
   verifyCrl(pckCrl, pckAuthority, now, 'pck_crl');
 
-  verifySignedText(texts.tcb_info, signatureOf(texts.tcb_info_signature), tcbSigner, 'tcb_info');
-  verifySignedText(texts.qe_identity, signatureOf(texts.qe_identity_signature), qeSigner, 'qe_identity');
+  verifySignedText(texts.tcb_info, decodeHex(texts.tcb_info_signature, 64), tcbSigner, 'tcb_info');
+  verifySignedText(texts.qe_identity, decodeHex(texts.qe_identity_signature, 64), qeSigner, 'qe_identity');
   const tcbInfo = parseTcbInfo(texts.tcb_info);
   const qeIdentity = parseQeIdentity(texts.qe_identity);
   checkWindow(tcbInfo.issued, tcbInfo.nextUpdate, now, 'tcb_info');
   checkWindow(qeIdentity.issued, qeIdentity.nextUpdate, now, 'qe_identity');
   const issued = Math.min(tcbInfo.issued, qeIdentity.issued, pckCrl.thisUpdate);
   return { tcbInfo, qeIdentity, rootCrl, pckCrl, issued };
-}
-
-function signatureOf(hex: string): Uint8Array {
-  return decodeHex(hex.toLowerCase(), 64);
 }
