@@ -1,6 +1,5 @@
 // Collateral of the test's PKI: TCB info, QE identity and revocation lists, signed as Intel signs them.
 // The records have the fields of Intel's PCS API version 4; options change them before they are signed.
-import * as x509 from '@peculiar/x509';
 import type { DcapCollateral } from '../../src/attest/dcap/collateral.js';
 import {
   type CertificateName,
@@ -15,6 +14,7 @@ import {
   SERIALS,
   SIGN,
   sign,
+  x509,
   zeros,
 } from './intel-pki.js';
 

@@ -5,6 +5,9 @@ import './reflect-metadata.js';
 import { webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 
+/** From here only: it must load after the import above it. */
+export { x509 };
+
 type KeyPair = webcrypto.CryptoKeyPair;
 export type CertificateName = 'root' | 'authority' | 'leaf' | 'signing';
 
