@@ -1,6 +1,9 @@
 // Verifiers of evidence, pure functions: `distillock/attest`.
-export { type AttestationPolicy, appraise } from './appraise.js';
 export { parseSimulated, verifySimulated } from './evidence/simulated.js';
+export { appraise, type ExplainedFacts, explain } from './policy/appraise.js';
+export { type AttestationPolicy, simulatedPolicy } from './policy/policy.js';
+export { parsePolicy, readPolicy } from './policy/read-policy.js';
+export type { Rule } from './policy/rule.js';
 export {
   type AppraisedEvidence,
   type DcapStatus,
