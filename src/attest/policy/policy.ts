@@ -1,6 +1,7 @@
 // What an attestation policy pins, per kind of evidence. Zone: owner (verifier). Read from YAML by read-policy.ts.
-// Every pin is either required or, when left out, as strict as it can be: leaving a line out never lets more through. Values are hex,
-// lower case, in the byte order of the quote. What no policy may allow has no key: SGX DEBUG, TD under debug, SNP debug, `Revoked`.
+// Every pin is required; only what allows more (`allowSmt`, advisories, a mask) may be left out, and then nothing more is allowed. So
+// leaving a line out never lets more through. Values are hex, lower case, in the byte order of the quote. What no policy may allow
+// has no key: SGX DEBUG, a TD under debug, SNP debug, `Revoked`.
 import type { SnpFacts, SnpTcb } from '../verified.js';
 
 /** Accepted values; `any` accepts whatever is there, and must be written out. */

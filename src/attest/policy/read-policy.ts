@@ -1,7 +1,7 @@
 // A policy file in YAML → AttestationPolicy. Zone: owner (verifier). Whatever is wrong is named with file, line and key.
 // Scalars are read as text: a measurement made of digits stays what it is, and `no` is no boolean.
 import { readFile } from 'node:fs/promises';
-import { closest } from 'fastest-levenshtein';
+import { closest, distance } from 'fastest-levenshtein';
 import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { EnvironmentError, MalformedError } from '../../trusted/wire/errors.js';
@@ -78,8 +78,9 @@ export function parsePolicy(text: string, file: string): AttestationPolicy {
     const whole = [...path, key];
     const line = lineOf(whole);
     const known = KNOWN_KEYS.get(path.join('.')) ?? [];
-    const near = known.length === 0 ? '' : `; did you mean ${closest(key, known)}?`;
-    const message = `${file}:${line}: ${whole.join('.')}: a policy has no such key${near}`;
+    const near = known.length === 0 ? '' : closest(key, known);
+    const hint = near !== '' && distance(key, near) <= 3 ? `; did you mean ${near}?` : '';
+    const message = `${file}:${line}: ${whole.join('.')}: a policy has no such key${hint}`;
     return new MalformedError('policy-key', message, { file, line, key: whole.join('.') });
   }
 
@@ -101,7 +102,9 @@ export function parsePolicy(text: string, file: string): AttestationPolicy {
 
 /** The last branch of a union is the one that people write. */
 function innermost(issue: z.core.$ZodIssue): z.core.$ZodIssue {
-  const inner = issue.code === 'invalid_union' ? issue.errors.at(-1)?.[0] : undefined;
+  const { code } = issue;
+  const inner =
+    code === 'invalid_union' ? issue.errors.at(-1)?.[0] : code === 'invalid_key' ? issue.issues[0] : undefined;
   return inner === undefined ? issue : innermost({ ...inner, path: [...issue.path, ...inner.path] });
 }
 

@@ -1,12 +1,8 @@
-// The form of a policy file, with what a missing line means. Zone: owner (verifier). Every scalar arrives as text (read-policy.ts).
-import { X509Certificate } from 'node:crypto';
+// The form of a policy file. Only what allows or adds something may be missing, and then it does not. Zone: owner (verifier). Every scalar arrives as text (read-policy.ts).
 import { z } from 'zod';
+import { parsePem } from '../x509/pem.js';
 import type { AttestationPolicy } from './policy.js';
 
-/** INIT and 64-bit mode, nothing else. */
-const SGX_ATTRIBUTES = '0500000000000000';
-/** SEPT_VE_DISABLE, nothing else. */
-const TD_ATTRIBUTES = '0000001000000000';
 /** Neither `Revoked` nor a status that Intel does not know. */
 const STATUSES = [
   'UpToDate',
@@ -21,6 +17,7 @@ const STATUSES = [
 
 const EMPTY = 'the list is empty, which would refuse everything';
 const LIST_OR_ANY = 'expected a list of values, or the word `any`';
+const LIST_ZERO_OR_ANY = 'expected a list of values, or the word `zero` or `any`';
 const KEY = 'expected an Ed25519 public key, 32 bytes in hex or base64url';
 const ADVISORY = 'expected the name of an advisory, such as INTEL-SA-00615';
 const TCB = 'expected bootLoader, tee, snp and microcode, and fmc on Turin';
@@ -34,7 +31,12 @@ const hex = (bytes: number) =>
 const list = <Item extends z.ZodType>(item: Item) => z.array(item, 'expected a list of values').min(1, EMPTY);
 /** The word `any` must be written out. */
 const pin = (bytes: number) => z.union([z.literal('any'), z.array(hex(bytes), LIST_OR_ANY).min(1, EMPTY)]);
-const zerosUnlessGiven = (bytes: number) => pin(bytes).default(() => ['00'.repeat(bytes)]);
+const zeroable = (bytes: number) =>
+  z.union([
+    z.literal('any'),
+    z.literal('zero').transform(() => ['00'.repeat(bytes)]),
+    z.array(hex(bytes), LIST_ZERO_OR_ANY).min(1, EMPTY),
+  ]);
 const number = (most: number) => {
   const message = `expected a whole number up to ${most}`;
   const text = z.string(message).regex(/^(0|[1-9]\d{0,9})$/, message);
@@ -58,7 +60,7 @@ const ed25519Key = z
 const simulated = section({ roots: list(ed25519Key), measurements: pin(32) });
 
 const dcap = {
-  statuses: list(z.enum(STATUSES, `expected one of ${STATUSES.join(', ')}`)).default(['UpToDate']),
+  statuses: list(z.enum(STATUSES, `expected one of ${STATUSES.join(', ')}`)),
   advisories: z
     .array(z.string(ADVISORY).regex(/^INTEL-(SA|DOC)-\d{5}$/, ADVISORY), 'expected a list of advisories, [] for none')
     .default([]),
@@ -71,7 +73,7 @@ const sgx = section({
   mrsigner: list(hex(32)).optional(),
   isvProdId: number(0xffff).optional(),
   minIsvSvn: number(0xffff).optional(),
-  attributes: masked.default({ value: SGX_ATTRIBUTES, mask: 'ff'.repeat(8) }),
+  attributes: masked,
   xfrm: z.union([z.literal('any'), maskedOrAny]),
   ...dcap,
 }).superRefine((pins, context) => {
@@ -89,12 +91,12 @@ const tdx = section({
   rtmr0: pin(48),
   rtmr1: pin(48),
   rtmr2: pin(48),
-  rtmr3: zerosUnlessGiven(48),
-  tdAttributes: list(hex(8)).default([TD_ATTRIBUTES]),
+  rtmr3: zeroable(48),
+  tdAttributes: list(hex(8)),
   xfam: pin(8),
-  mrConfigId: zerosUnlessGiven(48),
-  mrOwner: zerosUnlessGiven(48),
-  mrOwnerConfig: zerosUnlessGiven(48),
+  mrConfigId: zeroable(48),
+  mrOwner: zeroable(48),
+  mrOwnerConfig: zeroable(48),
   ...dcap,
 });
 
@@ -118,17 +120,17 @@ const snp = section({
   allowSmt: flag,
   allowMigration: flag,
   allowMultipleSockets: flag,
-  vmpl: list(number(3)).default([0]),
+  vmpl: list(number(3)),
   minGuestSvn: number(0xffffffff),
-  hostData: zerosUnlessGiven(32),
-  idKeyDigest: zerosUnlessGiven(48),
-  authorKeyDigest: zerosUnlessGiven(48),
-  signedBy: list(z.enum(['VCEK', 'VLEK'], 'expected VCEK or VLEK')).default(['VCEK']),
+  hostData: zeroable(32),
+  idKeyDigest: zeroable(48),
+  authorKeyDigest: zeroable(48),
+  signedBy: list(z.enum(['VCEK', 'VLEK'], 'expected VCEK or VLEK')),
   chipIds: pin(64),
 });
 
 const tpm = section({
-  endorsementCas: list(z.string(PEM).refine(isCertificate, PEM)),
+  endorsementCas: list(z.string(PEM).refine(isAuthority, PEM)),
   pcrs: z
     .record(z.string().regex(/^(\d|1\d|2[0-3])$/, 'a PCR has a number from 0 to 23'), pin(32), 'expected PCRs')
     .refine((pcrs) => Object.keys(pcrs).length > 0, 'names no PCR'),
@@ -173,9 +175,10 @@ export const POLICY_SCHEMA: z.ZodType<AttestationPolicy> = z
   )
   .transform(({ version: _, ...policy }) => policy as AttestationPolicy);
 
-function isCertificate(text: string): boolean {
+function isAuthority(pem: string): boolean {
   try {
-    return new X509Certificate(text).ca;
+    const certificates = parsePem(pem, 'endorsement CA');
+    return certificates.length === 1 && certificates[0]!.isCa;
   } catch {
     return false;
   }

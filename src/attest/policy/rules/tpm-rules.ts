@@ -1,11 +1,13 @@
 // Rules for a TPM 2.0 quote. Zone: owner (verifier). TCG PC Client Platform Firmware Profile: what each PCR measures.
-import { X509Certificate } from 'node:crypto';
 import type { TpmFacts } from '../../verified.js';
+import { parsePem } from '../../x509/pem.js';
 import type { TpmPins } from '../policy.js';
 import { permitted, pinned, type Rule, rule } from '../rule.js';
 
 export function tpmRules(facts: TpmFacts, pins: TpmPins): readonly Rule[] {
-  const subjects = pins.endorsementCas.map((pem) => new X509Certificate(pem).subject);
+  const subjects = pins.endorsementCas.flatMap((pem) =>
+    parsePem(pem, 'endorsement CA').map(({ subjectText }) => subjectText),
+  );
   const wanted = Object.keys(pins.pcrs).sort((a, b) => Number(a) - Number(b));
   const quoted = Object.keys(facts.pcrs).sort((a, b) => Number(a) - Number(b));
   return [
