@@ -2,17 +2,8 @@
 // idea of the layout is checked against another one.
 import { createHash } from 'node:crypto';
 import type { DcapCollateral } from '../../src/attest/dcap/collateral.js';
-import {
-  type Certificates,
-  certificates,
-  collateralOf,
-  type PlatformOptions,
-  pemChain,
-  pointOf,
-  QE_SIGNER,
-  sign,
-  zeros,
-} from './intel-pki.js';
+import { collateralOf, QE_SIGNER } from './intel-collateral.js';
+import { type Certificates, certificates, type PlatformOptions, pemChain, pointOf, sign, zeros } from './intel-pki.js';
 
 export interface Platform {
   readonly quote: Uint8Array;

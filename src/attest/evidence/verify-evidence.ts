@@ -9,6 +9,9 @@ import type { AttestationPolicy } from '../policy/policy.js';
 import { type TrustRoots, trustRoots } from '../policy/trust-roots.js';
 import { parseSnpQuote } from '../snp/certificate-table.js';
 import { verifySnpQuote } from '../snp/verify.js';
+import type { ActivatedKey } from '../tpm/activated-key.js';
+import { parseTpmQuote } from '../tpm/quote.js';
+import { verifyTpmQuote } from '../tpm/verify.js';
 import type { AppraisedEvidence, VerifiedEvidence, VerifiedQuote } from '../verified.js';
 import { bindEvidence } from './bind.js';
 import { type Collateral, fittingCollateral } from './collateral.js';
@@ -19,6 +22,8 @@ export interface QuoteContext {
   readonly now: number;
   readonly roots: TrustRoots;
   readonly collateral?: Collateral | undefined;
+  /** For kind `tpm`: the attestation key that this TPM has proven to hold (tpm/activated-key.ts), under `roots.endorsementCas`. */
+  readonly activatedKey?: ActivatedKey | undefined;
 }
 
 export interface EvidenceContext extends QuoteContext {
@@ -64,6 +69,12 @@ export function verifyQuote(kind: string, bytes: Uint8Array, context: QuoteConte
       const quote = parseSnpQuote(bytes);
       return underOneOf(roots.amd, (amd) => verifySnpQuote(quote, { now, collateral: collateral.snp, roots: amd }));
     }
+    case 'tpm':
+      if (context.activatedKey === undefined) {
+        const message = 'a TPM quote proves nothing before the TPM has opened a credential for its attestation key';
+        throw new VerificationError('tpm-activation', message);
+      }
+      return verifyTpmQuote(parseTpmQuote(bytes), context.activatedKey);
     default:
       throw new UnsupportedError('evidence-kind', `this release verifies no evidence of kind ${kind}`, { kind });
   }

@@ -1,7 +1,9 @@
 // Whose signatures a verification starts from: the vendors' pinned roots and what the policy adds. Zone: owner (verifier).
+import { X509Certificate } from 'node:crypto';
 import { INTEL_SGX_ROOT } from '../dcap/intel-chain.js';
 import { AMD_ROOTS, type SnpRoots } from '../snp/amd-roots.js';
 import { SNP_PRODUCTS } from '../snp/tcb.js';
+import type { TpmRoot } from '../tpm/endorsement.js';
 import type { AttestationPolicy } from './policy.js';
 
 export interface TrustRoots {
@@ -11,8 +13,8 @@ export interface TrustRoots {
   readonly intel: readonly string[];
   /** The vendor's first. */
   readonly amd: readonly SnpRoots[];
-  /** Certificates, PEM. */
-  readonly endorsementCas: readonly string[];
+  /** Authorities of TPM endorsement certificates, for `endorseKey`. */
+  readonly endorsementCas: readonly TpmRoot[];
 }
 
 /** The vendors' roots, and nothing for kinds that have no vendor. */
@@ -32,6 +34,6 @@ export function trustRoots({ simulated, tpm, extraRoots }: AttestationPolicy): T
     simulated: (simulated?.roots ?? []).map((root) => new Uint8Array(Buffer.from(root, 'hex'))),
     intel: [...intel, ...(extraRoots?.intel ?? [])],
     amd: [...amd, ...added],
-    endorsementCas: tpm?.endorsementCas ?? [],
+    endorsementCas: (tpm?.endorsementCas ?? []).map((pem) => ({ certificate: new X509Certificate(pem).raw })),
   };
 }
