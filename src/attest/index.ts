@@ -1,16 +1,9 @@
 // Verifiers of evidence, pure functions: `distillock/attest`.
-<<<<<<< HEAD
-=======
-
-export { type AttestationPolicy, appraise } from './appraise.js';
 export { type DcapCollateral, parseDcapCollateral } from './dcap/collateral.js';
 export { INTEL_SGX_ROOT } from './dcap/intel-chain.js';
 export { type DcapQuote, parseDcapQuote } from './dcap/quote.js';
 export { DCAP_STATUSES } from './dcap/tcb-status.js';
 export { type DcapVerification, verifyDcapQuote } from './dcap/verify-dcap.js';
-
->>>>>>> dcap
-
 export type { Collateral } from './evidence/collateral.js';
 export { readCollateral } from './evidence/read-collateral.js';
 export { parseSimulated, verifySimulated } from './evidence/simulated.js';

@@ -22,8 +22,8 @@ export interface QuoteContext {
   readonly now: number;
   readonly roots: TrustRoots;
   readonly collateral?: Collateral | undefined;
-  /** For kind `tpm`: the attestation key that this TPM has proven to hold (tpm/activated-key.ts), under `roots.endorsementCas`. */
-  readonly activatedKey?: ActivatedKey | undefined;
+  /** For kind `tpm`: attestation keys that a TPM has proven to hold (tpm/activated-key.ts) under `roots.endorsementCas`. */
+  readonly activatedKeys?: readonly ActivatedKey[] | undefined;
 }
 
 export interface EvidenceContext extends QuoteContext {
@@ -70,11 +70,7 @@ export function verifyQuote(kind: string, bytes: Uint8Array, context: QuoteConte
       return underOneOf(roots.amd, (amd) => verifySnpQuote(quote, { now, collateral: collateral.snp, roots: amd }));
     }
     case 'tpm':
-      if (context.activatedKey === undefined) {
-        const message = 'a TPM quote proves nothing before the TPM has opened a credential for its attestation key';
-        throw new VerificationError('tpm-activation', message);
-      }
-      return verifyTpmQuote(parseTpmQuote(bytes), context.activatedKey);
+      return verifyTpmQuote(parseTpmQuote(bytes), { now, activatedKeys: context.activatedKeys ?? [] });
     default:
       throw new UnsupportedError('evidence-kind', `this release verifies no evidence of kind ${kind}`, { kind });
   }

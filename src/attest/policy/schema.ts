@@ -1,19 +1,8 @@
 // The form of a policy file. Only what allows or adds something may be missing, and then it does not. Zone: owner (verifier). Every scalar arrives as text (read-policy.ts).
 import { z } from 'zod';
+import { DCAP_STATUSES } from '../dcap/tcb-status.js';
 import { parsePem } from '../x509/pem.js';
 import type { AttestationPolicy } from './policy.js';
-
-/** Neither `Revoked` nor a status that Intel does not know. */
-const STATUSES = [
-  'UpToDate',
-  'SWHardeningNeeded',
-  'ConfigurationNeeded',
-  'ConfigurationAndSWHardeningNeeded',
-  'OutOfDate',
-  'OutOfDateConfigurationNeeded',
-  'TDRelaunchAdvised',
-  'TDRelaunchAdvisedConfigurationNeeded',
-] as const;
 
 const EMPTY = 'the list is empty, which would refuse everything';
 const LIST_OR_ANY = 'expected a list of values, or the word `any`';
@@ -60,7 +49,7 @@ const ed25519Key = z
 const simulated = section({ roots: list(ed25519Key), measurements: pin(32) });
 
 const dcap = {
-  statuses: list(z.enum(STATUSES, `expected one of ${STATUSES.join(', ')}`)),
+  statuses: list(z.enum(DCAP_STATUSES, `expected one of ${DCAP_STATUSES.join(', ')}`)),
   advisories: z
     .array(z.string(ADVISORY).regex(/^INTEL-(SA|DOC)-\d{5}$/, ADVISORY), 'expected a list of advisories, [] for none')
     .default([]),
