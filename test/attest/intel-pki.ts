@@ -81,6 +81,8 @@ export interface PlatformOptions {
   /** Certificates marked the other way round as an authority. */
   readonly swapped?: readonly CertificateName[];
   readonly revoked?: readonly CertificateName[];
+  /** Hex serial numbers in place of the usual ones. */
+  readonly serials?: Partial<Record<CertificateName, string>>;
   /** The PCK list is signed by another key under the authority's name. */
   readonly forgedCrl?: boolean;
   readonly crlName?: string;
@@ -161,7 +163,7 @@ export async function certificates(options: PlatformOptions): Promise<Certificat
       ? x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign
       : x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.nonRepudiation;
     return x509.X509CertificateGenerator.create({
-      serialNumber: SERIALS[name],
+      serialNumber: options.serials?.[name] ?? SERIALS[name],
       subject: nameOf(name),
       issuer: nameOf(issuer),
       notBefore: date(NOW - 400 * DAY),
