@@ -241,7 +241,9 @@ test('an evidence file: accepted, fresh with its nonce, refused for another bund
   assert.ok(Math.abs(accepted.now - Date.now() / 1000) < 600, 'the clock, when --now is not given');
   assert.ok(accepted.rules.every(({ verdict }: { verdict: string }) => verdict === 'pass'));
   assert.equal((await json(...argv, '--nonce', hexOf(nonce))).fresh, true);
-  assert.equal((await json(...argv, '--now', '2025-07-04T10:28:44Z')).now, 1_751_624_924);
+  for (const time of ['1751624924', '2025-07-04T10:28:44Z', '2025-07-04T10:28:44', '2025-07-04T12:28:44+02:00']) {
+    assert.equal((await json(...argv, '--now', time)).now, 1_751_624_924, time);
+  }
   const shown = await cli(...argv);
   assert.match(shown.out, /freshness\s+not proven[\s\S]*measurement\s+pass[\s\S]*Accepted by/);
 
