@@ -2,6 +2,8 @@
 // policy read from YAML; every claim, the nonce, the kind, the roots and the collateral refuse alone.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { before, test } from 'node:test';
 import type { Collateral } from '../../src/attest/evidence/collateral.js';
 import { readCollateral } from '../../src/attest/evidence/read-collateral.js';
@@ -15,6 +17,7 @@ import { createOwnerKeys } from '../../src/owner/owner-keys.js';
 import { encodeCanonicalJson } from '../../src/trusted/wire/canonical-json.js';
 import { signJws } from '../../src/trusted/wire/jws.js';
 import { type Claims, encodeEvidence, reportData } from '../../src/trusted/wire/report-data.js';
+import { temporaryFolder } from '../owner/tiny-model.js';
 import { chipIdOf, makeChain, makeLeaf, makeReport, makeTable, NOW as SNP_NOW, tcbOf } from './amd-test-pki.js';
 import { BUNDLE, policyOf, SECTIONS, type Section } from './facts.js';
 import { makeAk, signAttest, NOW as TPM_NOW, writeAttest } from './fake-tpm.js';
@@ -188,7 +191,7 @@ test('collateral is chosen by kind, family and age; none that fits is said with 
   assert.throws(() => verifyQuote('sgx', tdx.quote, contextOf(tdx)), { code: 'evidence-kind' });
 });
 
-test('collateral on disk: by type, and named when it is none', async () => {
+test('collateral on disk: by type, and named when it is none', async (t) => {
   const snp = await readCollateral('test/fixtures/attestation/snp/chain-milan.pem');
   assert.equal(snp.snp!.chain!.length, 1);
   await assert.rejects(readCollateral('no/such/folder'), { kind: 'environment', code: 'collateral-read' });
@@ -196,6 +199,16 @@ test('collateral on disk: by type, and named when it is none', async () => {
     kind: 'malformed',
     message: /package\.json is no collateral/,
   });
+  const folder = await temporaryFolder(t);
+  const text = readFileSync('test/fixtures/attestation/sgx/collateral-00a067.json', 'utf8');
+  await writeFile(join(folder, 'good.json'), text);
+  await writeFile(join(folder, 'notes.txt'), 'not read');
+  assert.equal((await readCollateral(folder)).dcap!.length, 1);
+  await writeFile(join(folder, 'old.json'), JSON.stringify({ ...JSON.parse(text), tcb_info: '{}' }));
+  await assert.rejects(readCollateral(folder), { kind: 'malformed', message: /old\.json is no collateral of Intel/ });
+  for (const name of ['a.crl', 'b.crl']) await writeFile(join(folder, name), '');
+  await writeFile(join(folder, 'old.json'), text);
+  await assert.rejects(readCollateral(folder), { code: 'collateral', message: /more than one \.crl/ });
   await assert.rejects(readCollateral('README.md'), { code: 'collateral', message: /README\.md/ });
 });
 
