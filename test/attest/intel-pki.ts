@@ -120,6 +120,8 @@ export interface PlatformOptions {
   readonly qeReportData?: Uint8Array;
   readonly bodyType?: number;
   readonly certificationType?: number;
+  /** Bytes of header and body, as [offset, value], changed before they are signed. */
+  readonly signedBytes?: readonly (readonly [number, number])[];
 }
 
 const keys = new Map<string, Promise<KeyPair>>();

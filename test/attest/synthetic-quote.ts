@@ -75,6 +75,7 @@ async function quoteOf(made: Certificates, options: PlatformOptions): Promise<Ui
   const body = kind === 'sgx' ? enclaveReport(enclave) : tdReport(options, reportData);
   const typed = kind === 'td15' ? [...u16(options.bodyType ?? 3), ...u32(body.length)] : [];
   const signed = join(header, typed, body);
+  for (const [at, value] of options.signedBytes ?? []) signed[at] = value;
 
   const attestationKey = await pointOf('attestation');
   const authData = Uint8Array.from({ length: 32 }, (_, i) => 255 - i);
