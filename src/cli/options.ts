@@ -34,3 +34,12 @@ export function nonceBytes(text: string): Uint8Array {
   if (/^[0-9a-fA-F]{64}$/.test(text)) return new Uint8Array(Buffer.from(text, 'hex'));
   throw new InvalidArgumentError('Give 32 bytes as 64 hex digits, for instance from `openssl rand -hex 32`.');
 }
+
+/** For commander: Unix seconds, or an ISO date or time, in UTC unless it says otherwise. */
+export function unixTime(text: string): number {
+  if (/^\d{1,12}$/.test(text)) return Number(text);
+  const zone = /T[\d:.]+$/.test(text) ? 'Z' : '';
+  const seconds = Math.floor(Date.parse(text + zone) / 1000);
+  if (/^\d{4}-\d{2}-\d{2}/.test(text) && Number.isSafeInteger(seconds) && seconds >= 0) return seconds;
+  throw new InvalidArgumentError('Give Unix seconds, or a time such as 2025-07-04T10:00:00Z.');
+}

@@ -115,6 +115,8 @@ export interface PlatformOptions {
   /** Changes of the signed records before they are signed. */
   readonly tcbInfo?: Readonly<Record<string, unknown>>;
   readonly qeIdentity?: Readonly<Record<string, unknown>>;
+  /** 64 bytes that the quote is over. */
+  readonly reportData?: Uint8Array;
   readonly qeReportData?: Uint8Array;
   readonly bodyType?: number;
   readonly certificationType?: number;

@@ -62,7 +62,7 @@ function tdReport(options: PlatformOptions, reportData: Uint8Array): Uint8Array 
 async function quoteOf(made: Certificates, options: PlatformOptions): Promise<Uint8Array> {
   const kind = options.kind ?? 'sgx';
   const version = kind === 'sgx' ? 3 : kind === 'td10' ? 4 : 5;
-  const reportData = Uint8Array.from({ length: 64 }, (_, i) => i);
+  const reportData = options.reportData ?? Uint8Array.from({ length: 64 }, (_, i) => i);
   const header = [
     ...u16(version),
     ...u16(2),
