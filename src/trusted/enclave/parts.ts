@@ -80,6 +80,8 @@ export class EnclaveParts {
   readonly #kept: Map<string, PortTensor> = new Map();
   /** Where streamed weights of one stage are decrypted to, again and again. */
   #streamed: ArrayBuffer = new ArrayBuffer(0);
+  /** Hidden states that nobody needs any more, for a batch of the same size. */
+  #spare: Float32Array | null = null;
   #residentBytes: number | null = null;
 
   constructor(port: PartsPort, manifest: Manifest, bundleKey: Uint8Array) {
@@ -98,7 +100,10 @@ export class EnclaveParts {
     const embed = stages[0] as Embed;
     const known = embed.positions?.shape[0] ?? Number.POSITIVE_INFINITY;
     if (past + layout.tokens > known) refuse('positions-exceeded', known, past + layout.tokens);
-    const hidden = new Float32Array(ids.length * embed.width);
+    const length = ids.length * embed.width;
+    // Every row is written below.
+    const hidden = this.#spare?.length === length ? this.#spare : new Float32Array(length);
+    this.#spare = null;
     embed.tiles.forEach((tile, index) => {
       const table = this.#tensors(0, [tile])[0]!.data as Float32Array;
       const first = index * embed.tileRows;
@@ -113,6 +118,11 @@ export class EnclaveParts {
       for (let i = 0; i < hidden.length; i++) hidden[i]! += places[past * embed.width + (i % period)]!;
     }
     return this.#through(0, stages.slice(1), hidden, layout);
+  }
+
+  /** Takes back what `enter` gave. */
+  reuse(hidden: Float32Array): void {
+    this.#spare = hidden;
   }
 
   /** hidden [rows × tokens, width] through a segment that starts with a block. */
@@ -159,6 +169,7 @@ export class EnclaveParts {
     this.#bundleKey.fill(0);
     for (const { data } of this.#kept.values()) data.fill(0 as never);
     new Uint8Array(this.#streamed).fill(0);
+    this.#spare?.fill(0);
     this.#kept.clear();
     this.#segments.clear();
     this.#graphs.clear();

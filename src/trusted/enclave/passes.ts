@@ -75,6 +75,7 @@ export class Passes {
     const { hidden, positions } = this.#rows(request);
     const k = Math.min(request.k, this.#manifest.model.vocabSize);
     const { ids, logprobs } = await this.#parts.head(hidden, positions, k, session.temperature);
+    if (request.pass !== 0) this.#parts.reuse(hidden);
     return { tokenIds: ids, logprobs: precision === 'float16' ? logprobs.map(roundToFloat16) : logprobs };
   }
 
