@@ -151,14 +151,14 @@ export class EnclaveParts {
         }
         const part = { data: group.subarray(0, n * width), shape: [n, width] };
         const feeds = { ...weights, hidden: part, inverse_temperature: inverse, k: count };
-        const found = await graph.run(feeds, ['top_logits', 'top_ids', 'log_sums']);
-        const data = (name: string): PortTensor['data'] => found[name]!.data;
-        const result = {
-          logits: data('top_logits') as Float32Array,
-          ids: data('top_ids') as Int32Array,
-          logSums: data('log_sums') as Float32Array,
-        };
-        top.add(result, at, tile.start);
+        const names = ['top_logits', 'top_ids', 'log_sums'];
+        const found = await graph.run(feeds, names);
+        const [logits, ids, logSums] = names.map((name) => found[name]!.data) as [
+          Float32Array,
+          Int32Array,
+          Float32Array,
+        ];
+        top.add({ logits, ids, logSums }, at, tile.start);
       }
     }
     return top.finish();

@@ -6,8 +6,7 @@ export const ENCLAVE_STATES = ['fresh', 'attested', 'unlocked', 'exhausted', 'ex
 export type EnclaveState = (typeof ENCLAVE_STATES)[number];
 export type Precision = 'float32' | 'float16';
 
-type Terms = 'licenceId' | 'budgetTokens' | 'topK' | 'precision' | 'temperature' | 'expires';
-export interface LicenceSummary extends Pick<Licence, Terms> {
+export interface LicenceSummary extends Licence {
   readonly chargedTokens: number;
   readonly remainingTokens: number;
 }
