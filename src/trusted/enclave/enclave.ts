@@ -14,7 +14,7 @@ import * as messages from '../wire/messages.js';
 import * as partMessages from '../wire/part-messages.js';
 import type { Receipt } from '../wire/receipt.js';
 import { encodeEvidence, reportData } from '../wire/report-data.js';
-import { type EnclaveState, type EnclaveStatus, encodeStatus } from '../wire/status.js';
+import type { EnclaveState, EnclaveStatus } from '../wire/status.js';
 import { acceptGrant } from './accept-grant.js';
 import { Leases } from './leases.js';
 import { EnclaveParts } from './parts.js';
@@ -125,7 +125,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     sessions = new Sessions();
     leases = new Leases();
     unlockWith(grant.bundleKey, grant.lockSeed);
-    return encodeStatus(status());
+    return encodeCanonicalJson(status());
   }
 
   function begin(body: Uint8Array): Uint8Array {
@@ -260,7 +260,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   function lease(body: Uint8Array): Uint8Array {
     unlocked();
     leases.accept(body, port.ownerKey);
-    return encodeStatus(status());
+    return encodeCanonicalJson(status());
   }
 
   function end(body: Uint8Array): Uint8Array {
@@ -275,7 +275,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     authorise,
     release,
     end,
-    status: () => encodeStatus(status()),
+    status: () => encodeCanonicalJson(status()),
     destroy,
     embed,
     block,

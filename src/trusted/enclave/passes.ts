@@ -37,9 +37,8 @@ export class Passes {
   async embed(request: EmbedRequest, session: Session): Promise<HiddenReply> {
     if (this.#manifest.segments[0]!.place !== 'enclave') refuse('part-not-held');
     const { vocabSize } = this.#manifest.model;
-    request.tokenIds.forEach((id, i) => {
-      if (id < 0 || id >= vocabSize) refuse('token-out-of-range', i);
-    });
+    const foreign = request.tokenIds.findIndex((id) => id < 0 || id >= vocabSize);
+    if (foreign >= 0) refuse('token-out-of-range', foreign);
     const layout = this.#layout(request);
     session.authorisedTokens += request.tokenIds.length;
     session.enteredTokens += request.tokenIds.length;

@@ -1,5 +1,4 @@
 // What `status`, `unlock` and `lease` answer: state, licence terms, tokens charged and left. Zone: trusted.
-import { encodeCanonicalJson } from './canonical-json.js';
 import type { Licence } from './licence.js';
 
 export const ENCLAVE_STATES = ['fresh', 'attested', 'unlocked', 'exhausted', 'expired', 'destroyed'] as const;
@@ -11,6 +10,7 @@ export interface LicenceSummary extends Licence {
   readonly remainingTokens: number;
 }
 
+/** On the wire: its canonical JSON. */
 export interface EnclaveStatus {
   readonly state: EnclaveState;
   readonly bundleId: string;
@@ -18,8 +18,4 @@ export interface EnclaveStatus {
   readonly licence: LicenceSummary | null;
   /** Positions covered by leases and not yet released; null where the licence needs none. */
   readonly leasedTokens: number | null;
-}
-
-export function encodeStatus(status: EnclaveStatus): Uint8Array {
-  return encodeCanonicalJson(status);
 }
