@@ -14,7 +14,7 @@ import * as messages from '../wire/messages.js';
 import * as partMessages from '../wire/part-messages.js';
 import type { Receipt } from '../wire/receipt.js';
 import { encodeEvidence, reportData } from '../wire/report-data.js';
-import { type EnclaveState, type EnclaveStatus, encodeStatus } from '../wire/status.js';
+import type { EnclaveState, EnclaveStatus } from '../wire/status.js';
 import { acceptGrant } from './accept-grant.js';
 import { Leases } from './leases.js';
 import { EnclaveParts } from './parts.js';
@@ -39,7 +39,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   const start = startEnclave(port);
   const { manifest, bundleId, signing } = start;
   const enclaveKeyId = keyId(signing.key);
-  const sessions = new Sessions();
+  let sessions = new Sessions();
   let record = start.record;
   let version = start.version;
   let attested = false;
@@ -48,16 +48,12 @@ export function createEnclave(port: PlatformPort): Enclave {
   let leases = new Leases();
   let overwritten = false;
 
-  function deriveSecrets(lockSeed: Uint8Array): void {
+  function unlockWith(bundleKey: Uint8Array, lockSeed: Uint8Array): void {
     const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, manifest.model.vocabSize);
     lockSeed.fill(0);
     secrets = { vocabulary, rows: new RowUnlocker(invertPermutation(vocabulary)) };
-  }
-  function unlockWith(bundleKey: Uint8Array, lockSeed: Uint8Array): void {
-    deriveSecrets(lockSeed);
-    parts = manifest.segments.some(({ place }) => place === 'enclave')
-      ? new EnclaveParts(port, manifest, bundleKey)
-      : null;
+    const inside = manifest.segments.some(({ place }) => place === 'enclave');
+    parts = inside ? new EnclaveParts(port, manifest, bundleKey) : null;
   }
   if (record?.kind === 'live') {
     const { bundleKey } = record;
@@ -126,10 +122,10 @@ export function createEnclave(port: PlatformPort): Enclave {
       accounts: [...accounts(), openAccount(grant.licence)],
       lastTime: now(),
     });
-    sessions.clear();
+    sessions = new Sessions();
     leases = new Leases();
     unlockWith(grant.bundleKey, grant.lockSeed);
-    return encodeStatus(status());
+    return encodeCanonicalJson(status());
   }
 
   function begin(body: Uint8Array): Uint8Array {
@@ -139,9 +135,8 @@ export function createEnclave(port: PlatformPort): Enclave {
     if (topK > licence.topK) refuse('top-k-too-large', licence.topK, topK);
     const { min, max } = licence.temperature;
     if (!(temperature >= min && temperature <= max)) refuse('temperature-not-licensed');
-    return messages.encodeSession(
-      sessions.begin(topK, temperature, parts === null ? null : new Passes(parts, manifest)),
-    );
+    const passes = parts === null ? null : new Passes(parts, manifest);
+    return messages.encodeSession(sessions.begin(topK, temperature, passes));
   }
 
   function authorise(body: Uint8Array): Uint8Array {
@@ -150,10 +145,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     // Locked ids are for an embedding outside; where it lies inside they would only give the permutation away.
     if (manifest.plan.embedding === 'enclave') refuse('part-not-held');
     const session = sessions.get(request.session);
-    const locked = new Int32Array(request.tokenIds.length);
-    for (let i = 0; i < locked.length; i++) {
-      locked[i] = vocabulary[request.tokenIds[i]!] ?? refuse('token-out-of-range', i);
-    }
+    const locked = request.tokenIds.map((id, i) => vocabulary[id] ?? refuse('token-out-of-range', i));
     session.authorisedTokens += locked.length;
     session.enteredTokens += locked.length;
     return messages.encodeIds(locked);
@@ -225,15 +217,9 @@ export function createEnclave(port: PlatformPort): Enclave {
     const account = accounts().at(-1);
     if (account === undefined) return { state: state(), bundleId, licence: null, leasedTokens: null };
     const { licence, chargedTokens } = account;
-    const { licenceId, budgetTokens, topK, precision, temperature, expires } = licence;
-    const remainingTokens = budgetTokens - chargedTokens;
-    const terms = { licenceId, budgetTokens, topK, precision, temperature, expires };
-    return {
-      state: state(),
-      bundleId,
-      licence: { ...terms, chargedTokens, remainingTokens },
-      leasedTokens: leases.left(account),
-    };
+    const remainingTokens = licence.budgetTokens - chargedTokens;
+    const summary = { ...licence, chargedTokens, remainingTokens };
+    return { state: state(), bundleId, licence: summary, leasedTokens: leases.left(account) };
   }
 
   function makeReceipt(): Uint8Array {
@@ -262,7 +248,7 @@ export function createEnclave(port: PlatformPort): Enclave {
       secrets = null;
       parts?.erase();
       parts = null;
-      sessions.clear();
+      sessions = new Sessions();
     }
     if (record?.kind !== 'destroyed') return refuse('internal');
     // Twice: the state before is gone only when the one after it is saved. Until then there is no receipt.
@@ -274,7 +260,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   function lease(body: Uint8Array): Uint8Array {
     unlocked();
     leases.accept(body, port.ownerKey);
-    return encodeStatus(status());
+    return encodeCanonicalJson(status());
   }
 
   function end(body: Uint8Array): Uint8Array {
@@ -289,7 +275,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     authorise,
     release,
     end,
-    status: () => encodeStatus(status()),
+    status: () => encodeCanonicalJson(status()),
     destroy,
     embed,
     block,

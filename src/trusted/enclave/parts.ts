@@ -80,6 +80,8 @@ export class EnclaveParts {
   readonly #kept: Map<string, PortTensor> = new Map();
   /** Where streamed weights of one stage are decrypted to, again and again. */
   #streamed: ArrayBuffer = new ArrayBuffer(0);
+  /** Hidden states that nobody needs any more, for a batch of the same size. */
+  #spare: Float32Array | null = null;
   #residentBytes: number | null = null;
 
   constructor(port: PartsPort, manifest: Manifest, bundleKey: Uint8Array) {
@@ -98,7 +100,10 @@ export class EnclaveParts {
     const embed = stages[0] as Embed;
     const known = embed.positions?.shape[0] ?? Number.POSITIVE_INFINITY;
     if (past + layout.tokens > known) refuse('positions-exceeded', known, past + layout.tokens);
-    const hidden = new Float32Array(ids.length * embed.width);
+    const length = ids.length * embed.width;
+    // Every row is written below.
+    const hidden = this.#spare?.length === length ? this.#spare : new Float32Array(length);
+    this.#spare = null;
     embed.tiles.forEach((tile, index) => {
       const table = this.#tensors(0, [tile])[0]!.data as Float32Array;
       const first = index * embed.tileRows;
@@ -113,6 +118,11 @@ export class EnclaveParts {
       for (let i = 0; i < hidden.length; i++) hidden[i]! += places[past * embed.width + (i % period)]!;
     }
     return this.#through(0, stages.slice(1), hidden, layout);
+  }
+
+  /** Takes back what `enter` gave. */
+  reuse(hidden: Float32Array): void {
+    this.#spare = hidden;
   }
 
   /** hidden [rows × tokens, width] through a segment that starts with a block. */
@@ -141,14 +151,14 @@ export class EnclaveParts {
         }
         const part = { data: group.subarray(0, n * width), shape: [n, width] };
         const feeds = { ...weights, hidden: part, inverse_temperature: inverse, k: count };
-        const found = await graph.run(feeds, ['top_logits', 'top_ids', 'log_sums']);
-        const data = (name: string): PortTensor['data'] => found[name]!.data;
-        const result = {
-          logits: data('top_logits') as Float32Array,
-          ids: data('top_ids') as Int32Array,
-          logSums: data('log_sums') as Float32Array,
-        };
-        top.add(result, at, tile.start);
+        const names = ['top_logits', 'top_ids', 'log_sums'];
+        const found = await graph.run(feeds, names);
+        const [logits, ids, logSums] = names.map((name) => found[name]!.data) as [
+          Float32Array,
+          Int32Array,
+          Float32Array,
+        ];
+        top.add({ logits, ids, logSums }, at, tile.start);
       }
     }
     return top.finish();
@@ -159,6 +169,7 @@ export class EnclaveParts {
     this.#bundleKey.fill(0);
     for (const { data } of this.#kept.values()) data.fill(0 as never);
     new Uint8Array(this.#streamed).fill(0);
+    this.#spare?.fill(0);
     this.#kept.clear();
     this.#segments.clear();
     this.#graphs.clear();

@@ -37,9 +37,8 @@ export class Passes {
   async embed(request: EmbedRequest, session: Session): Promise<HiddenReply> {
     if (this.#manifest.segments[0]!.place !== 'enclave') refuse('part-not-held');
     const { vocabSize } = this.#manifest.model;
-    request.tokenIds.forEach((id, i) => {
-      if (id < 0 || id >= vocabSize) refuse('token-out-of-range', i);
-    });
+    const foreign = request.tokenIds.findIndex((id) => id < 0 || id >= vocabSize);
+    if (foreign >= 0) refuse('token-out-of-range', foreign);
     const layout = this.#layout(request);
     session.authorisedTokens += request.tokenIds.length;
     session.enteredTokens += request.tokenIds.length;
@@ -75,6 +74,7 @@ export class Passes {
     const { hidden, positions } = this.#rows(request);
     const k = Math.min(request.k, this.#manifest.model.vocabSize);
     const { ids, logprobs } = await this.#parts.head(hidden, positions, k, session.temperature);
+    if (request.pass !== 0) this.#parts.reuse(hidden);
     return { tokenIds: ids, logprobs: precision === 'float16' ? logprobs.map(roundToFloat16) : logprobs };
   }
 

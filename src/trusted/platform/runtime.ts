@@ -18,8 +18,6 @@ export async function loadGraph(model: Uint8Array): Promise<LoadedGraph> {
     graphOptimizationLevel: 'all',
     executionMode: 'sequential',
     logSeverityLevel: 4,
-    // An arena grows by doubling and gives nothing back; the enclave's memory is counted.
-    enableCpuMemArena: false,
     // Accelerator and enclave share the cores: threads that poll after their work would take time from the other side.
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   });

@@ -1,5 +1,6 @@
 // Byte strings as text and back, joined, compared. Zone: trusted.
 // Small, strict and shared: hex is lower case, UTF-8 must be valid.
+import { timingSafeEqual } from 'node:crypto';
 import { MalformedError } from './errors.js';
 
 export function encodeUtf8(text: string): Uint8Array {
@@ -37,8 +38,7 @@ export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
   return out;
 }
 
+/** In time that depends on the lengths alone. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  let difference = a.length ^ b.length;
-  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ (b[i] ?? 0);
-  return difference === 0;
+  return a.length === b.length && timingSafeEqual(a, b);
 }

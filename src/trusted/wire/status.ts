@@ -1,17 +1,16 @@
 // What `status`, `unlock` and `lease` answer: state, licence terms, tokens charged and left. Zone: trusted.
-import { encodeCanonicalJson } from './canonical-json.js';
 import type { Licence } from './licence.js';
 
 export const ENCLAVE_STATES = ['fresh', 'attested', 'unlocked', 'exhausted', 'expired', 'destroyed'] as const;
 export type EnclaveState = (typeof ENCLAVE_STATES)[number];
 export type Precision = 'float32' | 'float16';
 
-type Terms = 'licenceId' | 'budgetTokens' | 'topK' | 'precision' | 'temperature' | 'expires';
-export interface LicenceSummary extends Pick<Licence, Terms> {
+export interface LicenceSummary extends Licence {
   readonly chargedTokens: number;
   readonly remainingTokens: number;
 }
 
+/** On the wire: its canonical JSON. */
 export interface EnclaveStatus {
   readonly state: EnclaveState;
   readonly bundleId: string;
@@ -19,8 +18,4 @@ export interface EnclaveStatus {
   readonly licence: LicenceSummary | null;
   /** Positions covered by leases and not yet released; null where the licence needs none. */
   readonly leasedTokens: number | null;
-}
-
-export function encodeStatus(status: EnclaveStatus): Uint8Array {
-  return encodeCanonicalJson(status);
 }
