@@ -70,7 +70,8 @@ export const licenceServe: Verb<LicenceServeOptions> = { ...licenceServeHelp, ru
 /** What --json prints at the end. */
 interface ServeResult {
   readonly requests: number;
-  readonly audit: AuditHead;
+  /** The audit log's end; null when the database was out of reach. */
+  readonly audit: AuditHead | null;
 }
 
 async function runServe(options: LicenceServeOptions, context: Context): Promise<ServeResult> {
@@ -111,7 +112,8 @@ async function runServe(options: LicenceServeOptions, context: Context): Promise
     await untilAborted(context.signal);
     await stopAdmin?.();
     const audit = await running.stop();
-    context.print(`stopped after ${requests} requests; ${audit.position} audit entries, last hash ${audit.hash}`);
+    const end = audit === null ? '' : `; ${audit.position} audit entries, last hash ${audit.hash}`;
+    context.print(`stopped after ${requests} requests${end}`);
     return { requests, audit };
   } catch (error) {
     await stopAdmin?.();
