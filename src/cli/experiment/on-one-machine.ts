@@ -2,8 +2,9 @@
 // Zone: owner and edge. The messages are those that two machines would exchange; the enclave is SIMULATED.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { appraise } from '../../attest/appraise.js';
 import { parseSimulated, verifySimulated } from '../../attest/evidence/simulated.js';
+import { appraise } from '../../attest/policy/appraise.js';
+import { simulatedPolicy } from '../../attest/policy/policy.js';
 import { type LockedTeacher, openLockedTeacher } from '../../edge/teacher/locked-teacher.js';
 import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import { grantLicence, type LicenceTerms } from '../../owner/grant.js';
@@ -57,7 +58,7 @@ export async function licenseHere(locked: LockedHere, teacher: LockedTeacher, te
     throw new EnvironmentError('enclave-running', 'another enclave already runs on this state folder; stop it first');
   const nonce = new Uint8Array(randomBytes(32));
   const verified = verifySimulated(parseSimulated(await teacher.client.attest(nonce)), root, nonce);
-  const evidence = appraise(verified, { kinds: ['simulated'], bundleIds: [locked.bundleId], measurements: 'any' });
+  const evidence = appraise(verified, simulatedPolicy(locked.bundleId, root), Math.floor(Date.now() / 1000));
   const { grant, licence } = await grantLicence({ keys: locked.keys, evidence, terms });
   await teacher.client.unlock(grant);
   return {
