@@ -100,8 +100,10 @@ async function runServe(options: LicenceServeOptions, context: Context): Promise
     const time = new Date().toISOString();
     context.note(context.json ? JSON.stringify({ time, ...line }) : `${time} ${text}`);
   };
-  const onFailure = (error: unknown): void =>
-    log({ event: 'failure', error: String(error) }, `failure: ${String(error)}`);
+  const onFailure = (error: unknown): void => {
+    const cause = error instanceof Error && error.cause instanceof Error ? ` (${error.cause.message})` : '';
+    log({ event: 'failure', error: `${String(error)}${cause}` }, `failure: ${String(error)}${cause}`);
+  };
   const fresh = await freshAppraiser({ read: readReference, everyMs: REFERENCE_EVERY_MS, onFailure });
   if ((await readPolicy(options.policy)).simulated !== undefined)
     context.note('SIMULATED evidence is accepted: no hardware vouches for those enclaves');
