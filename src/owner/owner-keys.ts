@@ -4,7 +4,7 @@ import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { open, rename, rm, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { decodeBase64url, encodeBase64url } from '../trusted/wire/base64url.js';
-import { DistillockError, EnvironmentError, MalformedError } from '../trusted/wire/errors.js';
+import { EnvironmentError, MalformedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
 import { decryptSecrets, type EncryptedSecrets, encryptedFile, encryptSecrets } from './encrypted-keys.js';
 
@@ -113,11 +113,14 @@ export async function saveOwnerPublicKey(path: string, keys: OwnerKeys): Promise
  * VerificationError('passphrase-wrong').
  */
 export async function loadOwnerKeys(path: string, passphrase?: PassphraseSource): Promise<OwnerKeys> {
-  const text = await readPrivate(path);
+  const { text, mode } = await readWithMode(path);
   try {
-    const outer = readJson(text);
+    const outer: unknown = JSON.parse(text);
     const encrypted = encryptedFile.safeParse(outer);
-    const file = secretsFile.parse(encrypted.success ? readJson(await decrypted(encrypted.data)) : outer);
+    const plain = encrypted.success ? null : secretsFile.parse(outer);
+    // Only now: other files, such as the public key, may be read by others and are no secrets.
+    checkMode(path, mode);
+    const file = encrypted.success ? secretsFile.parse(JSON.parse(await decrypted(encrypted.data))) : plain!;
     return {
       signingSecret: decodeBase64url(file.signingKey.d),
       signingKey: decodeBase64url(file.signingKey.x),
@@ -140,36 +143,32 @@ export async function loadOwnerKeys(path: string, passphrase?: PassphraseSource)
   }
 }
 
-/** Whether `loadOwnerKeys` will ask for a passphrase; throws as it does when the file cannot be read. */
+/** Whether `loadOwnerKeys` will ask for a passphrase. Throws EnvironmentError('key-file') when the file cannot be read. */
 export async function isEncrypted(path: string): Promise<boolean> {
+  const { text } = await readWithMode(path);
   try {
-    return encryptedFile.safeParse(readJson(await readPrivate(path))).success;
-  } catch (error) {
-    if (error instanceof SyntaxError) return false;
-    throw error;
+    return encryptedFile.safeParse(JSON.parse(text)).success;
+  } catch {
+    return false;
   }
 }
 
-function readJson(text: string): unknown {
-  return JSON.parse(text);
+function checkMode(path: string, mode: number): void {
+  // Windows has no such bits.
+  if (process.platform === 'win32' || (mode & 0o077) === 0) return;
+  const message = `others may read the owner secrets ${path}; run: chmod 600 ${path}`;
+  throw new EnvironmentError('key-file-mode', message, { path });
 }
 
-async function readPrivate(path: string): Promise<string> {
+async function readWithMode(path: string): Promise<{ readonly text: string; readonly mode: number }> {
   try {
     const handle = await open(path, 'r');
     try {
-      const { mode } = await handle.stat();
-      // Windows has no such bits.
-      if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
-        const message = `others may read the owner secrets ${path}; run: chmod 600 ${path}`;
-        throw new EnvironmentError('key-file-mode', message, { path });
-      }
-      return await handle.readFile('utf8');
+      return { mode: (await handle.stat()).mode, text: await handle.readFile('utf8') };
     } finally {
       await handle.close();
     }
   } catch (cause) {
-    if (cause instanceof DistillockError) throw cause;
     throw new EnvironmentError('key-file', `cannot read owner secrets ${path}`, { path }, cause);
   }
 }
