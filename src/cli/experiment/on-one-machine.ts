@@ -50,15 +50,23 @@ export interface Licensed {
   destroy(): Promise<{ receipt: Receipt; jws: Uint8Array }>;
 }
 
+/** The ledger's name for an owner in the same process. */
+const HERE = 'this process';
+
 /** The owner's side of a licence, in full: nonce, evidence, verification, appraisal, grant; then the enclave unlocks. */
 export async function licenseHere(locked: LockedHere, teacher: LockedTeacher, terms: LicenceTerms): Promise<Licensed> {
   const root = teacher.process?.simulatedRoot;
   if (root === undefined)
     throw new EnvironmentError('enclave-running', 'another enclave already runs on this state folder; stop it first');
   const nonce = new Uint8Array(randomBytes(32));
-  const verified = verifySimulated(parseSimulated(await teacher.client.attest(nonce)), root, nonce);
+  const relay = (direction: 'out' | 'in', purpose: 'evidence' | 'grant', message: Uint8Array): Promise<void> =>
+    teacher.client.ledger.record({ direction, purpose, host: HERE, message });
+  const attested = await teacher.client.attest(nonce);
+  await relay('out', 'evidence', attested);
+  const verified = verifySimulated(parseSimulated(attested), root, nonce);
   const evidence = appraise(verified, { kinds: ['simulated'], bundleIds: [locked.bundleId], measurements: 'any' });
   const { grant, licence } = await grantLicence({ keys: locked.keys, evidence, terms });
+  await relay('in', 'grant', grant);
   await teacher.client.unlock(grant);
   return {
     licenceId: licence.licenceId,

@@ -2,16 +2,20 @@
 // Run by the data owner, once per bundle; later verbs start the enclave from its sealed state themselves.
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { CONFIG_KEYS } from '../../edge/config.js';
+import { BY_FILE } from '../../edge/licence/ledger.js';
+import type { ServiceChoice } from '../../edge/licence/pinned-service.js';
+import { writeFileAtomic } from '../../model/files.js';
 import { EnvironmentError, MalformedError, PolicyError } from '../../trusted/wire/errors.js';
 import type { EnclaveStatus } from '../../trusted/wire/status.js';
 import { InterruptedError, UsageError } from '../errors.js';
-import { type LicenceFile, readLicenceFile, writeEvidenceFile } from '../exchange-files.js';
+import { encodeEvidenceFile, type LicenceFile, readLicenceFile } from '../exchange-files.js';
 import type { OpenedTeacher } from '../open-teacher.js';
 import { nonceBytes, wholeNumber } from '../options.js';
+import { activationCodeOf, addServiceFlags, type ServiceFlags, serviceChoiceOf } from '../service-flags.js';
 import { renderPairs } from '../table.js';
 import { formatNumber } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
@@ -29,9 +33,12 @@ export interface EnclaveVerbOptions {
     /** 32 bytes that the owner chose; undefined: random. */
     readonly nonce: Uint8Array | undefined;
   } | null;
+  readonly service: ServiceChoice;
+  /** Get a licence from the service with this code; null: do not. */
+  readonly activationCode: string | null;
 }
 
-interface Raw {
+interface Raw extends ServiceFlags {
   readonly bundle: string;
   readonly owner_key: string | undefined;
   readonly enclave_state_dir: string;
@@ -39,6 +46,7 @@ interface Raw {
   readonly evidence: string | undefined;
   readonly licence: string | undefined;
   readonly nonce: Uint8Array | undefined;
+  readonly activation_code: string | undefined;
 }
 
 export const enclaveHelp: VerbHelp<EnclaveVerbOptions> = {
@@ -48,6 +56,10 @@ export const enclaveHelp: VerbHelp<EnclaveVerbOptions> = {
     [
       'distillock enclave --bundle t.lock --owner_key t.keys.pub --evidence alice.evidence --licence alice.licence',
       'write evidence, wait until the owner has sent the licence, unlock',
+    ],
+    [
+      'distillock enclave --bundle t.lock --owner_key t.keys.pub --licence_service https://licence.example --activation_code CODE',
+      "the same through the owner's licence service",
     ],
     ['distillock enclave --bundle t.lock', 'state and budget left'],
   ],
@@ -60,11 +72,23 @@ export const enclaveHelp: VerbHelp<EnclaveVerbOptions> = {
       .option('--tee_memory <MB>', memory.description, wholeNumber(64), memory.fallback)
       .option('--evidence <file>', 'write evidence for the owner here, then wait for the licence')
       .option('--licence <file>', 'unlock with this licence as soon as it is there (default: beside the evidence)')
-      .option('--nonce <hex>', '32 bytes that the owner chose for this evidence, in hex (default: random)', nonceBytes);
+      .option('--nonce <hex>', '32 bytes that the owner chose for this evidence, in hex (default: random)', nonceBytes)
+      .option('--activation_code <code>', CONFIG_KEYS.activation_code.description);
+    addServiceFlags(command);
   },
   parse(command: Command): EnclaveVerbOptions {
-    const { bundle, owner_key, enclave_state_dir, tee_memory, evidence, licence, nonce } = command.opts<Raw>();
-    const common = { bundle, ownerKey: owner_key, enclaveStateDir: enclave_state_dir, teeMemoryMb: tee_memory };
+    const raw = command.opts<Raw>();
+    const { bundle, owner_key, enclave_state_dir, tee_memory, evidence, licence, nonce, activation_code } = raw;
+    if (evidence !== undefined && activation_code !== undefined)
+      throw new UsageError('usage', 'a licence comes by file (--evidence) or from a service (--activation_code), not both');
+    const common = {
+      bundle,
+      ownerKey: owner_key,
+      enclaveStateDir: enclave_state_dir,
+      teeMemoryMb: tee_memory,
+      service: serviceChoiceOf(raw),
+      activationCode: activation_code ?? null,
+    };
     if (evidence !== undefined) {
       const beside = `${evidence.replace(/\.evidence$/, '')}.licence`;
       return { ...common, exchange: { evidence, licence: licence ?? beside, nonce } };
@@ -86,11 +110,18 @@ type EnclaveResult = EnclaveStatus & { readonly stateDir: string; readonly simul
 async function runEnclave(options: EnclaveVerbOptions, context: Context): Promise<EnclaveResult> {
   const { openTeacher } = await import('../open-teacher.js');
   const { pinOwnerKey } = await import('../../edge/owner-key.js');
+  const destroyed = await destroyedStatus(options);
+  if (destroyed !== null && (options.exchange !== null || options.activationCode !== null)) throw destroyedError();
+  if (destroyed !== null) {
+    showStatus(destroyed, destroyed.stateDir, options, context);
+    return { ...destroyed, simulated: true };
+  }
   const teacher = await openTeacher(options, context);
   try {
     // The bundle's signature has been checked with it.
     await pinOwnerKey(teacher.stateDir, teacher.ownerKey);
     if (options.exchange !== null) await exchange(options.exchange, teacher, context);
+    await activateIfAsked(teacher, options, context);
     const status = await teacher.client.status();
     showStatus(status, teacher.stateDir, options, context);
     return { ...status, stateDir: teacher.stateDir, simulated: true };
@@ -99,14 +130,49 @@ async function runEnclave(options: EnclaveVerbOptions, context: Context): Promis
   }
 }
 
+/** What is left to say once the enclave was destroyed and its state erased; null while it was not. */
+async function destroyedStatus({
+  bundle,
+  enclaveStateDir,
+}: EnclaveVerbOptions): Promise<(EnclaveStatus & { readonly stateDir: string }) | null> {
+  const { keptReceipt } = await import('../../edge/enclave/erase.js');
+  const { stateFolder } = await import('../../edge/enclave/state-folder.js');
+  const { readReceipt } = await import('../receipt-file.js');
+  const stateDir = await stateFolder(enclaveStateDir, bundle);
+  const receipt = await keptReceipt(stateDir);
+  if (receipt === null) return null;
+  return { state: 'destroyed', bundleId: readReceipt(receipt).bundleId, licence: null, stateDir };
+}
+
+function destroyedError(): PolicyError {
+  return new PolicyError('destroyed', 'the teacher was destroyed in this enclave; this is final');
+}
+
+/** A code that was given is used now; one in the environment only by an enclave that is not unlocked: looking at the state spends none. */
+async function activateIfAsked(
+  teacher: OpenedTeacher,
+  { activationCode, exchange: byFile }: EnclaveVerbOptions,
+  context: Context,
+): Promise<void> {
+  const { activate } = await import('../open-teacher.js');
+  const { state, licence } = await teacher.client.status();
+  const waiting = byFile === null && state !== 'unlocked' && teacher.service !== null;
+  const code = activationCode ?? (waiting ? activationCodeOf(null) : null);
+  if (code === null) return;
+  if (state === 'unlocked') {
+    const left = formatNumber(licence?.remainingTokens ?? 0);
+    context.note(`the enclave is unlocked, ${left} tokens left; a new licence takes their place`);
+  }
+  await activate(teacher, code, context);
+}
+
 async function exchange(
   { evidence: file, licence: licenceFile, nonce: chosen }: NonNullable<EnclaveVerbOptions['exchange']>,
   { client, process: started }: OpenedTeacher,
   context: Context,
 ): Promise<void> {
   const { state, licence } = await client.status();
-  if (state === 'destroyed')
-    throw new PolicyError('destroyed', 'the teacher was destroyed in this enclave; this is final');
+  if (state === 'destroyed') throw destroyedError();
   if (state === 'unlocked') {
     const left = formatNumber(licence?.remainingTokens ?? 0);
     context.note(`the enclave is unlocked, ${left} tokens left; a new licence takes their place`);
@@ -121,11 +187,15 @@ async function exchange(
   }
   const nonce = chosen ?? new Uint8Array(randomBytes(32));
   const evidence = await client.attest(nonce);
-  await writeEvidenceFile(file, { evidence, nonce, simulatedRoot: started.simulatedRoot });
+  const message = encodeEvidenceFile({ evidence, nonce, simulatedRoot: started.simulatedRoot });
+  await client.ledger.record({ direction: 'out', purpose: 'evidence', host: BY_FILE, message });
+  await writeFileAtomic(file, message);
   context.note(`evidence written to ${file}: send it to the owner, who runs \`distillock grant\``);
   if (chosen === undefined) context.note('the owner chose no --nonce, so the evidence does not prove that it is fresh');
   context.note(`waiting for ${licenceFile}; keep this running, its key ends with it (Ctrl-C stops)`);
   const { grant } = await waitForLicence(licenceFile, context.signal);
+  const received = await readFile(licenceFile);
+  await client.ledger.record({ direction: 'in', purpose: 'grant', host: BY_FILE, message: received });
   await client.unlock(grant);
   context.note('unlocked');
 }

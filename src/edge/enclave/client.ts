@@ -6,8 +6,8 @@ import { encodeFrame, type Frame, FrameDecoder } from '../../trusted/wire/frame.
 import * as messages from '../../trusted/wire/messages.js';
 import * as parts from '../../trusted/wire/part-messages.js';
 import { decodeStatus, type EnclaveStatus } from '../../trusted/wire/status.js';
+import { EgressLedger } from '../licence/ledger.js';
 import type { EnclaveLayout, Gate, Passed } from '../teacher/gate.js';
-import { EgressLedger } from './egress-ledger.js';
 import { refusalError } from './refusal.js';
 
 interface Pending {
@@ -65,21 +65,18 @@ export class EnclaveClient {
     return { bytesSent: this.#socket.bytesWritten, bytesReceived: this.#socket.bytesRead };
   }
 
-  /** Bytes relayed from the enclave to the outside world since `unlock`; 0 by design. */
+  /** Bytes that this process relayed to the outside world after `unlock`; 0 unless the licence needs leases. */
   get egressBytesAfterUnlock(): number {
     return this.ledger.egressBytesAfterUnlock;
   }
 
-  /** Evidence over a 32-byte nonce from the owner; meant to be sent to the owner, so the ledger records it. */
-  async attest(nonce: Uint8Array): Promise<Uint8Array> {
-    const evidence = await this.#call('attest', nonce);
-    this.ledger.record('out', 'evidence', evidence);
-    return evidence;
+  /** Evidence over a 32-byte nonce from the owner. Whoever sends it on records that in the ledger. */
+  attest(nonce: Uint8Array): Promise<Uint8Array> {
+    return this.#call('attest', nonce);
   }
 
   /** Throws PolicyError or VerificationError naming what is wrong with the grant. */
   async unlock(grant: Uint8Array): Promise<EnclaveStatus> {
-    this.ledger.record('in', 'grant', grant);
     const status = decodeStatus(await this.#call('unlock', grant));
     this.ledger.markUnlocked();
     return status;

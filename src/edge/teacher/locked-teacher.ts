@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { type Bundle, openBundle } from '../bundle.js';
 import { EnclaveClient } from '../enclave/client.js';
 import { type EnclaveProcess, launchEnclave } from '../enclave/launch.js';
+import type { EgressLedger } from '../licence/ledger.js';
+import { type LeaseHolder, leasedGate, leasesFrom, noLeases } from '../licence/leases.js';
+import type { LicenceService } from '../licence/service.js';
 import { Accelerator } from './accelerator.js';
 import type { Gate } from './gate.js';
 
@@ -16,6 +19,10 @@ export interface LockedTeacherOptions {
   readonly threads?: number;
   /** Trusted memory for enclave-held parts. */
   readonly teeMemoryMb?: number;
+  /** Where everything that leaves is recorded; in memory when absent. */
+  readonly ledger?: EgressLedger;
+  /** Gives leases, where the licence needs them. */
+  readonly service?: LicenceService | null;
   /** Receives the enclave's SIMULATED notice; stderr when absent. */
   readonly onNotice?: (line: string) => void;
 }
@@ -37,7 +44,7 @@ export interface LockedTeacher {
 /** Checks the bundle, then connects to the enclave of `stateDir`, starting it when none answers. */
 export async function openLockedTeacher(options: LockedTeacherOptions): Promise<LockedTeacher> {
   const bundle = await openBundle(options.bundleDir, { ownerKey: options.ownerKey });
-  const running = await connectTo(join(options.stateDir, 'enclave.sock')).catch(() => null);
+  const running = await connectTo(join(options.stateDir, 'enclave.sock'), options.ledger).catch(() => null);
   const process = running
     ? null
     : await launchEnclave({
@@ -49,10 +56,12 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
       });
   const client =
     running ??
-    (await connectTo(process!.socketPath).catch(async (error: unknown) => {
+    (await connectTo(process!.socketPath, options.ledger).catch(async (error: unknown) => {
       await process!.stop();
       throw error;
     }));
+  const holder = client as unknown as LeaseHolder;
+  const renew = options.service ? leasesFrom(holder, options.service) : noLeases;
   let loaded: Promise<Accelerator> | null = null;
   async function unload(): Promise<void> {
     const accelerator = await loaded?.catch(() => null);
@@ -69,7 +78,7 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
       return loaded;
     },
     unload,
-    gate: (session) => enclaveGate(client, session),
+    gate: async (session) => leasedGate(await enclaveGate(client, session), renew),
     close: async () => {
       await unload();
       await client.close();
@@ -78,8 +87,8 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
   };
 }
 
-async function connectTo(socketPath: string): Promise<EnclaveClient> {
-  const client = await EnclaveClient.connect(socketPath);
+async function connectTo(socketPath: string, ledger?: EgressLedger): Promise<EnclaveClient> {
+  const client = await EnclaveClient.connect(socketPath, ledger);
   // Unlocked in an earlier process: whatever is relayed from now on left after unlock.
   const { licence } = await client.status();
   if (licence !== null) client.ledger.markUnlocked();
