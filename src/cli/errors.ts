@@ -38,6 +38,7 @@ const HINTS_BY_CODE: Readonly<Record<string, string | null>> = {
   'lock-differs': 'Do not hand this bundle out: lock the model again, and report a difference that stays.',
   'lock-keys': null,
   'not-unlocked': 'Run `distillock enclave` with --evidence and --licence first.',
+  'lease-needed': 'The licence is renewed in small steps by its service: name it with --licence_service.',
   'enclave-fresh': null,
   'enclave-attested': null,
   destroyed: null,

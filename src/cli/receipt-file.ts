@@ -1,10 +1,11 @@
 // A receipt as the verbs read and show it. What it says counts only after its signature was checked (`receipt verify`).
 import { readFile } from 'node:fs/promises';
+import { parseReceipt } from '../attest/receipt.js';
 import { describeFileError } from '../model/files.js';
 import { decodeBase64url } from '../trusted/wire/base64url.js';
 import { MalformedError } from '../trusted/wire/errors.js';
 import { MAX_RECEIPT_BYTES } from '../trusted/wire/limits.js';
-import { parseReceipt, type Receipt } from '../trusted/wire/receipt.js';
+import type { Receipt } from '../trusted/wire/receipt.js';
 import { renderPairs, renderTable } from './table.js';
 import { formatNumber } from './terminal.js';
 
@@ -14,7 +15,8 @@ export async function readReceiptFile(file: string): Promise<Uint8Array> {
     throw describeFileError(error, file, 'read');
   });
   const text = bytes.toString('latin1').trim();
-  if (bytes.length <= 2 * MAX_RECEIPT_BYTES && /^[\w-]+\.[\w-]+\.[\w-]+$/.test(text)) return new TextEncoder().encode(text);
+  if (bytes.length <= 2 * MAX_RECEIPT_BYTES && /^[\w-]+\.[\w-]+\.[\w-]+$/.test(text))
+    return new TextEncoder().encode(text);
   throw new MalformedError('receipt-file', `${file} is no receipt of \`distillock destroy\``, { file });
 }
 
@@ -39,6 +41,7 @@ export function renderReceipt(receipt: Receipt, colour: boolean): string {
     formatNumber(budgetTokens),
     formatNumber(chargedTokens),
   ]);
-  const below = licences.length === 0 ? 'The enclave never had a licence.\n' : `\n${renderTable(columns, licences, colour)}`;
+  const below =
+    licences.length === 0 ? 'The enclave never had a licence.\n' : `\n${renderTable(columns, licences, colour)}`;
   return renderPairs(rows, colour) + below;
 }

@@ -83,7 +83,10 @@ function checkPlan({ plan, segments }: Manifest, dir: string): void {
  * The signed list of a bundle's files, whether or not they are there. Throws VerificationError ('bundle-signature', 'owner-key') or
  * MalformedError ('manifest-missing', 'signature-missing', or what is wrong inside manifest.json).
  */
-export async function readManifest(dir: string, ownerKey: Uint8Array): Promise<{ bundleId: string; manifest: Manifest }> {
+export async function readManifest(
+  dir: string,
+  ownerKey: Uint8Array,
+): Promise<{ bundleId: string; manifest: Manifest }> {
   const bytes = await readPart(dir, 'manifest.json', 'manifest-missing');
   const jws = Buffer.from(await readPart(dir, 'manifest.jws', 'signature-missing'))
     .toString('latin1')

@@ -1,4 +1,5 @@
 // The simulated enclave as a process: full conversation, budget across kill -9, pipelining, death mid-call, no orphans.
+
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -6,11 +7,11 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { verifyReceipt } from '../../src/attest/receipt.js';
 import { EnclaveClient } from '../../src/edge/enclave/client.js';
 import { bubblewrapWorks } from '../../src/edge/enclave/sandbox.js';
 import { grantLicence } from '../../src/owner/grant.js';
 import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
-import { verifyReceipt } from '../../src/trusted/wire/receipt.js';
 import { tinyConfig } from '../owner/tiny-model.js';
 import { appraised, lockTiny, start, terms, unlock } from './licensed-enclave.js';
 

@@ -80,7 +80,10 @@ export const enclaveHelp: VerbHelp<EnclaveVerbOptions> = {
     const raw = command.opts<Raw>();
     const { bundle, owner_key, enclave_state_dir, tee_memory, evidence, licence, nonce, activation_code } = raw;
     if (evidence !== undefined && activation_code !== undefined)
-      throw new UsageError('usage', 'a licence comes by file (--evidence) or from a service (--activation_code), not both');
+      throw new UsageError(
+        'usage',
+        'a licence comes by file (--evidence) or from a service (--activation_code), not both',
+      );
     const common = {
       bundle,
       ownerKey: owner_key,
@@ -141,7 +144,7 @@ async function destroyedStatus({
   const stateDir = await stateFolder(enclaveStateDir, bundle);
   const receipt = await keptReceipt(stateDir);
   if (receipt === null) return null;
-  return { state: 'destroyed', bundleId: readReceipt(receipt).bundleId, licence: null, stateDir };
+  return { state: 'destroyed', bundleId: readReceipt(receipt).bundleId, licence: null, leasedTokens: null, stateDir };
 }
 
 function destroyedError(): PolicyError {

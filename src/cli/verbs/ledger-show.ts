@@ -77,7 +77,9 @@ async function runLedgerShow(options: LedgerShowOptions, context: Context): Prom
       ['after unlock', describeTotals(afterUnlock)],
       ['chain', chain],
     ];
-    context.print(`${renderTable(columns, entries.map(rowOf), context.colour)}\n${renderPairs(summary, context.colour)}`);
+    context.print(
+      `${renderTable(columns, entries.map(rowOf), context.colour)}\n${renderPairs(summary, context.colour)}`,
+    );
     if (broken !== null) {
       const message = `${file} was altered: line ${broken.line}: ${broken.reason}; what it says from there on proves nothing`;
       altered ??= new VerificationError('ledger-chain', message, { file, line: broken.line });

@@ -46,7 +46,8 @@ async function runReceiptSend(options: ReceiptSendOptions, context: Context): Pr
   const { bundleId } = readReceipt(jws);
   const stateDir = join(options.enclaveStateDir, bundleId.slice(0, 16));
   const { ledger, client } = await openService(stateDir, options.service, context);
-  if (client === null) throw new UsageError('usage', 'no licence service is known for this bundle; give --licence_service');
+  if (client === null)
+    throw new UsageError('usage', 'no licence service is known for this bundle; give --licence_service');
   ledger.markUnlocked();
   return { closed: await sendReceipt(client, jws, context) };
 }

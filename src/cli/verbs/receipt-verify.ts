@@ -1,10 +1,11 @@
 // distillock receipt verify: whether a receipt was signed by the enclave that the owner attested, and what it says. Offline.
 import type { Command } from 'commander';
+import { decodeEvidence } from '../../attest/evidence/decode-evidence.js';
+import { verifyReceipt } from '../../attest/receipt.js';
 import { decodeBase64url } from '../../trusted/wire/base64url.js';
 import { MalformedError, VerificationError } from '../../trusted/wire/errors.js';
 import { keyId } from '../../trusted/wire/jws.js';
-import { type Receipt, verifyReceipt } from '../../trusted/wire/receipt.js';
-import { decodeEvidence } from '../../trusted/wire/report-data.js';
+import type { Receipt } from '../../trusted/wire/receipt.js';
 import { UsageError } from '../errors.js';
 import { readEvidenceFile } from '../exchange-files.js';
 import { readReceiptFile, renderReceipt } from '../receipt-file.js';

@@ -23,7 +23,11 @@ export function parseServiceAddress(
   { ca, insecureHttp }: { readonly ca: string | null; readonly insecureHttp: boolean },
 ): ServiceAddress {
   const url = URL.parse(text);
-  if (url === null || !['http:', 'https:'].includes(url.protocol) || url.username + url.password + url.search + url.hash)
+  if (
+    url === null ||
+    !['http:', 'https:'].includes(url.protocol) ||
+    url.username + url.password + url.search + url.hash
+  )
     throw new MalformedError(
       'setting-value',
       `licence_service: "${text}" is no address such as https://licence.example`,
@@ -45,5 +49,8 @@ export async function readCertificates(file: string): Promise<string> {
     throw describeFileError(error, file, 'read');
   });
   if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
-  throw new MalformedError('setting-value', `service_ca: ${file} holds no PEM certificate`, { name: 'service_ca', file });
+  throw new MalformedError('setting-value', `service_ca: ${file} holds no PEM certificate`, {
+    name: 'service_ca',
+    file,
+  });
 }

@@ -75,7 +75,13 @@ export function ledgerFileOf(stateDir: string): string {
 export async function readLedger(file: string): Promise<LedgerContents> {
   const bytes = await readOrEmpty(file);
   const end = bytes.lastIndexOf(LINE_BREAK) + 1;
-  const lines = end === 0 ? [] : bytes.subarray(0, end - 1).toString('utf8').split('\n');
+  const lines =
+    end === 0
+      ? []
+      : bytes
+          .subarray(0, end - 1)
+          .toString('utf8')
+          .split('\n');
   const entries: LedgerEntry[] = [];
   let broken: LedgerContents['broken'] = null;
   let expected = FIRST;
@@ -152,4 +158,3 @@ async function locked<T>(file: string, run: () => Promise<T>): Promise<T> {
     throw describeFileError(error, file, 'write');
   }
 }
-

@@ -12,7 +12,12 @@ export interface ObtainOptions {
 }
 
 /** Throws what the service refuses with, or what the enclave refuses with when the grant is not what it should be. */
-export async function obtainGrant({ client, service, activationCode, onNotice }: ObtainOptions): Promise<EnclaveStatus> {
+export async function obtainGrant({
+  client,
+  service,
+  activationCode,
+  onNotice,
+}: ObtainOptions): Promise<EnclaveStatus> {
   const { bundleId } = await client.status();
   const { nonce } = await service.challenge(bundleId);
   const evidence = await client.attest(nonce);
@@ -20,7 +25,9 @@ export async function obtainGrant({ client, service, activationCode, onNotice }:
   const status = await client.unlock(grant);
   const differing = differingTerms(status, described);
   if (differing.length > 0) {
-    onNotice?.(`the service described other terms than those it signed (${differing.join(', ')}); the signed ones count`);
+    onNotice?.(
+      `the service described other terms than those it signed (${differing.join(', ')}); the signed ones count`,
+    );
   }
   return status;
 }

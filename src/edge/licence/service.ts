@@ -44,9 +44,16 @@ const MAX_REPLY_BYTES: number = 2 * MAX_GRANT_BYTES + 4 * MAX_LICENCE_BYTES;
 const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/);
 const challengeSchema = z.object({ nonce: base64url.length(43) });
 const grantSchema = z.object({ grant: base64url, licence: z.record(z.string(), z.unknown()) });
-const leaseSchema = z.object({ lease: z.string().min(1).max(2 * MAX_LICENCE_BYTES) });
+const leaseSchema = z.object({
+  lease: z
+    .string()
+    .min(1)
+    .max(2 * MAX_LICENCE_BYTES),
+});
 const receiptSchema = z.object({
-  licences: z.array(z.object({ licenceId: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/), state: z.string().regex(/^[a-z-]{1,32}$/) })),
+  licences: z.array(
+    z.object({ licenceId: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/), state: z.string().regex(/^[a-z-]{1,32}$/) }),
+  ),
 });
 
 /** Out and in: what the ledger calls the two halves of a call. */
@@ -108,7 +115,14 @@ export class LicenceService {
   }
 
   async #attempts(path: string, body: Uint8Array, out: Purpose, back: Purpose): Promise<HttpReply> {
-    const { address, ledger, signal, timeoutMs = TIMEOUT_MS, retryDelaysMs = RETRY_DELAYS_MS, onNotice } = this.#options;
+    const {
+      address,
+      ledger,
+      signal,
+      timeoutMs = TIMEOUT_MS,
+      retryDelaysMs = RETRY_DELAYS_MS,
+      onNotice,
+    } = this.#options;
     for (let attempt = 0; ; attempt++) {
       signal?.throwIfAborted();
       const pause = retryDelaysMs[attempt];

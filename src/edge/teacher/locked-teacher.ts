@@ -5,7 +5,6 @@ import { type Bundle, openBundle } from '../bundle.js';
 import { EnclaveClient } from '../enclave/client.js';
 import { type EnclaveProcess, launchEnclave } from '../enclave/launch.js';
 import type { EgressLedger } from '../licence/ledger.js';
-import { type LeaseHolder, leasedGate, leasesFrom, noLeases } from '../licence/leases.js';
 import type { LicenceService } from '../licence/service.js';
 import { Accelerator } from './accelerator.js';
 import type { Gate } from './gate.js';
@@ -60,8 +59,8 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
       await process!.stop();
       throw error;
     }));
-  const holder = client as unknown as LeaseHolder;
-  const renew = options.service ? leasesFrom(holder, options.service) : noLeases;
+  const { service } = options;
+  if (service) client.fetchLease = (request) => service.lease(request);
   let loaded: Promise<Accelerator> | null = null;
   async function unload(): Promise<void> {
     const accelerator = await loaded?.catch(() => null);
@@ -78,7 +77,7 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
       return loaded;
     },
     unload,
-    gate: async (session) => leasedGate(await enclaveGate(client, session), renew),
+    gate: (session) => enclaveGate(client, session),
     close: async () => {
       await unload();
       await client.close();

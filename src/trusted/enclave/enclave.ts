@@ -16,6 +16,7 @@ import type { Receipt } from '../wire/receipt.js';
 import { encodeEvidence, reportData } from '../wire/report-data.js';
 import { type EnclaveState, type EnclaveStatus, encodeStatus } from '../wire/status.js';
 import { acceptGrant } from './accept-grant.js';
+import { Leases } from './leases.js';
 import { EnclaveParts } from './parts.js';
 import { Passes } from './passes.js';
 import type { PlatformPort } from './port.js';
@@ -44,6 +45,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   let attested = false;
   let secrets: { readonly vocabulary: Int32Array; readonly tokenOfLockedId: Int32Array } | null = null;
   let parts: EnclaveParts | null = null;
+  let leases = new Leases();
 
   function deriveSecrets(lockSeed: Uint8Array): void {
     const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, manifest.model.vocabSize);
@@ -127,6 +129,7 @@ export function createEnclave(port: PlatformPort): Enclave {
       lastTime: now(),
     });
     sessions.clear();
+    leases = new Leases();
     unlockWith(grant.bundleKey, grant.lockSeed);
     return encodeStatus(status());
   }
@@ -171,11 +174,14 @@ export function createEnclave(port: PlatformPort): Enclave {
 
   /** Refuses rows that session or licence do not cover. */
   function checkRows(session: Session, rows: number, k: number): void {
-    const { licence, chargedTokens } = unlocked().account;
+    const { account } = unlocked();
+    const { licence, chargedTokens } = account;
     if (k > session.topK) refuse('top-k-too-large', session.topK, k);
     if (rows > session.authorisedTokens) refuse('release-not-authorised', session.authorisedTokens, rows);
     const remaining = licence.budgetTokens - chargedTokens;
     if (rows > remaining) refuse('budget-exhausted', remaining, rows);
+    const leased = leases.left(account);
+    if (leased !== null && rows > leased) refuse('lease-needed', leased, rows);
   }
 
   function charge(session: Session, rows: number): void {
@@ -184,6 +190,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     const charged = [...record.accounts.slice(0, -1), { licence, chargedTokens: chargedTokens + rows }];
     save({ ...record, accounts: charged, lastTime: now() });
     session.authorisedTokens -= rows;
+    leases.use(rows);
   }
 
   /** The session and its way through enclave-held parts. Refuses `part-not-held` where the bundle has none. */
@@ -218,12 +225,17 @@ export function createEnclave(port: PlatformPort): Enclave {
 
   function status(): EnclaveStatus {
     const account = accounts().at(-1);
-    if (account === undefined) return { state: state(), bundleId, licence: null };
+    if (account === undefined) return { state: state(), bundleId, licence: null, leasedTokens: null };
     const { licence, chargedTokens } = account;
     const { licenceId, budgetTokens, topK, precision, temperature, expires } = licence;
     const remainingTokens = budgetTokens - chargedTokens;
     const terms = { licenceId, budgetTokens, topK, precision, temperature, expires };
-    return { state: state(), bundleId, licence: { ...terms, chargedTokens, remainingTokens } };
+    return {
+      state: state(),
+      bundleId,
+      licence: { ...terms, chargedTokens, remainingTokens },
+      leasedTokens: leases.left(account),
+    };
   }
 
   function destroy(): Uint8Array {
@@ -252,6 +264,12 @@ export function createEnclave(port: PlatformPort): Enclave {
     return signed;
   }
 
+  function lease(body: Uint8Array): Uint8Array {
+    unlocked();
+    leases.accept(body, port.ownerKey);
+    return encodeStatus(status());
+  }
+
   function end(body: Uint8Array): Uint8Array {
     sessions.end(messages.decodeSession(body));
     return new Uint8Array(0);
@@ -269,6 +287,8 @@ export function createEnclave(port: PlatformPort): Enclave {
     embed,
     block,
     head,
+    leaseRequest: () => leases.request(unlocked().account, enclaveKeyId, signing),
+    lease,
   };
   const names = new Map(Object.entries(messages.REQUEST).map(([name, type]) => [type, name as messages.RequestName]));
 

@@ -3,9 +3,10 @@
 // noticed; `version` only makes such states tellable apart. DESIGN section 6, issue of later platforms.
 import { randomBytes } from 'node:crypto';
 import { openBytes, sealBytes } from '../wire/aead.js';
+import { encodeCanonicalJson } from '../wire/canonical-json.js';
 import { Reader, Writer } from '../wire/codec.js';
 import { VerificationError } from '../wire/errors.js';
-import { encodeLicence, type Licence, parseLicence } from '../wire/licence.js';
+import { type Licence, parseLicence } from '../wire/licence.js';
 
 export interface LicenceAccount {
   readonly licence: Licence;
@@ -42,7 +43,8 @@ export function sealRecord(record: EnclaveRecord, version: number, key: Uint8Arr
   else {
     writer.raw(record.signingSecret).raw(record.signingKey).raw(record.bundleKey).u64(record.lastTime);
     writer.u32(record.accounts.length);
-    for (const { licence, chargedTokens } of record.accounts) writer.bytes(encodeLicence(licence)).u64(chargedTokens);
+    for (const { licence, chargedTokens } of record.accounts)
+      writer.bytes(encodeCanonicalJson(licence)).u64(chargedTokens);
   }
   const plaintext = writer.finish();
   const sealed = sealBytes(key, randomBytes(12), associated(bundleId), plaintext);

@@ -57,11 +57,6 @@ export class FrameDecoder {
     return frames;
   }
 
-  /** Throws ProtocolError('frame-truncated') when the stream stopped inside a frame. */
-  end(): void {
-    if (this.#headerFilled > 0) throw new ProtocolError('frame-truncated', 'the connection ended inside a frame');
-  }
-
   #bodySize(): number {
     const view = new DataView(this.#header.buffer);
     const type = view.getUint8(4);

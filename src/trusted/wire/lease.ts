@@ -26,7 +26,8 @@ export interface Lease {
   readonly tokens: number;
 }
 
-function readNames(fields: Fields): { licenceId: string; enclaveKeyId: string; nonce: string } {
+/** The fields that request and lease have in common. */
+export function readLeaseNames(fields: Fields): { licenceId: string; enclaveKeyId: string; nonce: string } {
   return {
     licenceId: fields.text('licenceId', /^[A-Za-z0-9_-]{1,64}$/),
     enclaveKeyId: fields.text('enclaveKeyId', /^[A-Za-z0-9_-]{43}$/),
@@ -37,20 +38,7 @@ function readNames(fields: Fields): { licenceId: string; enclaveKeyId: string; n
 /** Throws MalformedError or VerificationError; see `verifyJws`. */
 export function verifyLease(jws: string, ownerKey: PublicKeyBytes): Lease {
   const fields = new Fields(parseCanonicalJson(verifyJws('lease', jws, ownerKey), MAX_LICENCE_BYTES), 'lease');
-  const lease: Lease = { ...readNames(fields), tokens: fields.integer('tokens', 1, Number.MAX_SAFE_INTEGER) };
+  const lease: Lease = { ...readLeaseNames(fields), tokens: fields.integer('tokens', 1, Number.MAX_SAFE_INTEGER) };
   fields.end();
   return lease;
-}
-
-/** Throws MalformedError or VerificationError; see `verifyJws`. For the service. */
-export function verifyLeaseRequest(jws: string, enclaveKey: PublicKeyBytes): LeaseRequest {
-  const payload = verifyJws('lease-request', jws, enclaveKey);
-  const fields = new Fields(parseCanonicalJson(payload, MAX_LICENCE_BYTES), 'lease request');
-  const names = readNames(fields);
-  const request: LeaseRequest = {
-    ...names,
-    chargedTokens: fields.integer('chargedTokens', 0, Number.MAX_SAFE_INTEGER),
-  };
-  fields.end();
-  return request;
 }

@@ -2,7 +2,7 @@
 // Canonical JSON, signed detached as manifest.jws; the bundle's id is the SHA-256 of its bytes.
 import { createHash } from 'node:crypto';
 import { encodeHex } from './bytes.js';
-import { encodeCanonicalJson, type JsonObject, type JsonValue, parseCanonicalJson } from './canonical-json.js';
+import { type JsonObject, type JsonValue, parseCanonicalJson } from './canonical-json.js';
 import { MalformedError } from './errors.js';
 import { Fields } from './fields.js';
 import { type PublicKeyBytes, verifyJws } from './jws.js';
@@ -59,12 +59,6 @@ const PRECISIONS: readonly EnclavePrecision[] = ['float32', 'int8'];
 /** Relative, at most one folder deep, no dot files: nothing outside the bundle can be named. */
 const PATH = /^(?:[a-z0-9_-]{1,64}\/)?[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/;
 const DIGEST = /^[0-9a-f]{64}$/;
-
-export function encodeManifest(manifest: Manifest): Uint8Array {
-  const bytes = encodeCanonicalJson(manifest);
-  parseManifest(bytes);
-  return bytes;
-}
 
 /** Hex SHA-256 of manifest.json: names the bundle in licences, evidence and receipts. */
 export function bundleId(manifestBytes: Uint8Array): string {
