@@ -15,14 +15,10 @@ const CLASSES: Readonly<Record<string, ErrorClass>> = {
   'challenge-unknown': ProtocolError,
   'challenge-expired': ProtocolError,
   'challenge-used': ProtocolError,
-  'activation-code': PolicyError,
-  'licence-revoked': PolicyError,
-  'licence-closed': PolicyError,
-  'devices-exhausted': PolicyError,
-  'budget-exhausted': PolicyError,
+  'lease-nonce-used': ProtocolError,
+  'not-found': ProtocolError,
   'evidence-rejected': VerificationError,
-  'body-too-large': ProtocolError,
-  malformed: ProtocolError,
+  signature: VerificationError,
 };
 
 const code = z.string().regex(/^[a-z0-9-]{1,64}$/);
@@ -36,7 +32,7 @@ export function refusalOfService(host: string, status: number, body: unknown): D
     return new ProtocolError('service-reply', message, { service: host, status });
   }
   const { code: name, message, reason } = parsed.data.error;
-  // 403, 409, 410 and the like say no to this licence; everything else is a fault between the two programs.
+  // These statuses say no to this licence; everything else is a fault between the two programs.
   const ErrorType = CLASSES[name] ?? ([401, 403, 404, 409, 410].includes(status) ? PolicyError : ProtocolError);
   const because = reason === undefined ? '' : ` (${reason})`;
   const details = { service: host, status, ...(reason === undefined ? {} : { reason }) };
