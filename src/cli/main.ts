@@ -2,7 +2,7 @@
 // The `distillock` command.
 import { readFileSync } from 'node:fs';
 import { runProgram } from './program.js';
-import { VERBS } from './verbs/table.js';
+import { GROUPS, VERBS } from './verbs/table.js';
 
 // A reader that went away (`| head`) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -16,6 +16,7 @@ const { version } = JSON.parse(readFileSync(packageJson, 'utf8')) as { version: 
 process.exitCode = await runProgram(process.argv.slice(2), {
   version,
   verbs: VERBS,
+  groups: GROUPS,
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,

@@ -4,11 +4,13 @@ import { describeError, formatError, UsageError } from './errors.js';
 import { listenForInterrupt } from './interrupt.js';
 import { createProgress } from './progress.js';
 import { type OutputStream, wantsColour } from './terminal.js';
-import type { AnyVerb, Context, VerbEntry } from './verb.js';
+import type { AnyVerb, Context, VerbEntry, VerbGroup } from './verb.js';
 
 export interface ProgramOptions {
   readonly version: string;
   readonly verbs: readonly VerbEntry[];
+  /** Every first word of a two-word verb. */
+  readonly groups?: readonly VerbGroup[];
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   readonly env: NodeJS.ProcessEnv;
@@ -23,14 +25,20 @@ export async function runProgram(words: readonly string[], options: ProgramOptio
   const json = argv.includes('--json');
   const debug = (env.DISTILLOCK_DEBUG ?? '') !== '';
   try {
-    const asked = options.verbs.find(({ name }) => name === argv.find((word) => !word.startsWith('-')));
+    const [first, second] = argv.filter((word) => !word.startsWith('-'));
+    const asked = options.verbs.find(({ name }) => name === first || name === `${first} ${second}`);
     const verb = asked === undefined ? null : await asked.load();
     const program = createProgram(options, verb, json);
     if (argv.length === 0) {
       program.outputHelp();
       return 0;
     }
-    const own = verb === null ? undefined : program.commands.find((command) => command.name() === verb.name);
+    const group = program.commands.find((command) => command.name() === first && command.commands.length > 0);
+    if (group !== undefined && argv.length === 1) {
+      group.outputHelp();
+      return 0;
+    }
+    const own = verb === null ? undefined : findCommand(program, verb.name);
     await program.parseAsync(own === undefined ? argv : argv.map((word) => spellFlag(word, own)), { from: 'user' });
     return 0;
   } catch (error) {
@@ -40,7 +48,11 @@ export async function runProgram(words: readonly string[], options: ProgramOptio
     return describeError(shown).exitCode;
   }
 
-  function createProgram({ version, verbs }: ProgramOptions, verb: AnyVerb | null, asJson: boolean): Command {
+  function createProgram(
+    { version, verbs, groups = [] }: ProgramOptions,
+    verb: AnyVerb | null,
+    asJson: boolean,
+  ): Command {
     const program = new Command('distillock')
       .description("Distils a student from a locked teacher on the data owner's device.")
       .version(version, '-V, --version', 'print the version')
@@ -54,10 +66,25 @@ export async function runProgram(words: readonly string[], options: ProgramOptio
       })
       .addHelpText('after', '\nRun `distillock VERB --help` for the options and examples of a verb.');
     for (const { name, summary } of verbs) {
-      const command = program.command(name).summary(summary).description(summary);
+      const words = name.split(' ');
+      const parent = words.length === 1 ? program : openGroup(program, words[0]!, groups);
+      const command = parent.command(words.at(-1)!).summary(summary).description(summary);
       if (verb?.name === name) defineVerb(command, verb, asJson);
     }
     return program;
+  }
+
+  function openGroup(program: Command, name: string, groups: readonly VerbGroup[]): Command {
+    const made = findCommand(program, name);
+    if (made !== undefined) return made;
+    const summary = groups.find((group) => group.name === name)?.summary ?? '';
+    return program
+      .command(name)
+      .summary(summary)
+      .description(summary)
+      .usage('VERB [options]')
+      .helpCommand(false)
+      .addHelpText('after', `\nRun \`distillock ${name} VERB --help\` for the options and examples of a verb.`);
   }
 
   function defineVerb(command: Command, verb: AnyVerb, asJson: boolean): void {
@@ -103,6 +130,12 @@ export async function runProgram(words: readonly string[], options: ProgramOptio
       },
     };
   }
+}
+
+function findCommand(program: Command, name: string): Command | undefined {
+  let found: Command | undefined = program;
+  for (const word of name.split(' ')) found = found?.commands.find((command) => command.name() === word);
+  return found;
 }
 
 function examplesText({ examples }: AnyVerb): string {

@@ -22,6 +22,7 @@ export interface Context {
 
 /** A verb without its action. */
 export interface VerbHelp<Options> {
+  /** One word, or a group and a word: `attest verify`. */
   readonly name: string;
   readonly summary: string;
   /** Shown at the end of --help. */
@@ -40,6 +41,7 @@ export interface Verb<Options> extends VerbHelp<Options> {
 /** A verb whose options nobody else needs to know. */
 export interface AnyVerb {
   readonly name: string;
+  readonly summary: string;
   readonly examples: readonly (readonly [command: string, meaning: string])[];
   define(command: Command): void;
   run(command: Command, context: Context): Promise<unknown>;
@@ -48,6 +50,7 @@ export interface AnyVerb {
 export function anyVerb<Options>(verb: Verb<Options>): AnyVerb {
   return {
     name: verb.name,
+    summary: verb.summary,
     examples: verb.examples,
     define: (command) => verb.define(command),
     run: async (command, context) => verb.run(verb.parse(command), context),
@@ -59,4 +62,10 @@ export interface VerbEntry {
   readonly name: string;
   readonly summary: string;
   readonly load: () => Promise<AnyVerb>;
+}
+
+/** The first word of verbs whose names have two, such as `licence` of `licence serve`. */
+export interface VerbGroup {
+  readonly name: string;
+  readonly summary: string;
 }

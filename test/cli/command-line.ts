@@ -6,7 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { runProgram } from '../../src/cli/program.js';
-import { VERBS } from '../../src/cli/verbs/table.js';
+import { GROUPS, VERBS } from '../../src/cli/verbs/table.js';
 import { captured } from './captured.js';
 
 export const STORIES = 'assets/stories260k';
@@ -21,7 +21,8 @@ export interface Outcome {
 export async function cli(...argv: readonly string[]): Promise<Outcome> {
   const stdout = captured();
   const stderr = captured();
-  const code = await runProgram(argv, { version: '0', verbs: VERBS, stdout, stderr, env: {}, exit: () => {} });
+  const table = { verbs: VERBS, groups: GROUPS };
+  const code = await runProgram(argv, { version: '0', ...table, stdout, stderr, env: {}, exit: () => {} });
   return { code, out: stdout.text, err: stderr.text };
 }
 

@@ -26,7 +26,12 @@ function program(run: (options: EchoOptions, context: Context) => Promise<unknow
     loads++;
     return anyVerb(verb);
   };
-  return [{ name: 'echo', summary: verb.summary, load }];
+  const twice: Verb<EchoOptions> = { ...verb, name: 'say twice', summary: 'say it two times' };
+  return [
+    { name: 'echo', summary: verb.summary, load },
+    { name: 'say twice', summary: twice.summary, load: async () => anyVerb(twice) },
+    { name: 'say never', summary: 'be silent', load: () => assert.fail('never asked for') },
+  ];
 }
 
 async function call(
@@ -38,7 +43,8 @@ async function call(
   const stderr = captured();
   const exits: number[] = [];
   const exit = (code: number): void => void exits.push(code);
-  const code = await runProgram(argv, { version: '9.9.9', verbs: program(run), stdout, stderr, env, exit });
+  const table = { verbs: program(run), groups: [{ name: 'say', summary: 'speak' }] };
+  const code = await runProgram(argv, { version: '9.9.9', ...table, stdout, stderr, env, exit });
   return { code, out: stdout.text, err: stderr.text, exits };
 }
 
@@ -61,6 +67,37 @@ test('help lists verbs without loading any; a verb shows its options and example
     assert.match(out, /# three times\n {2}distillock echo --top_k 3/);
   }
   assert.equal((await call(['--version'])).out, '9.9.9\n');
+});
+
+test('verbs in groups: help of program, group and verb; flags, results and wrong words', async () => {
+  const main = (await call(['--help'])).out;
+  assert.match(main, /say\s+speak/);
+  assert.doesNotMatch(main, /two times/);
+  for (const argv of [['say'], ['say', '--help'], ['help', 'say']]) {
+    const { code, out } = await call(argv);
+    assert.equal(code, 0, argv.join(' '));
+    assert.match(out, /distillock say VERB[\s\S]*twice\s+say it two times\n\s+never\s+be silent/);
+  }
+  for (const argv of [
+    ['say', 'twice', '--help'],
+    ['help', 'say', 'twice'],
+  ]) {
+    const { code, out } = await call(argv);
+    assert.equal(code, 0, argv.join(' '));
+    assert.match(out, /distillock say twice[\s\S]*--top_k <n>[\s\S]*# three times/);
+  }
+  const done = await call(['say', 'twice', '--top-k', '3', '--json']);
+  assert.deepEqual(JSON.parse(done.out), { top_k: '3', json: true });
+  for (const [argv, message] of [
+    [['say', 'twise'], /unknown command 'twise'[\s\S]*twice/],
+    [['say', 'twice', 'more'], /too many arguments/],
+    [['say', '--nope'], /unknown option '--nope'/],
+    [['twice'], /unknown command 'twice'/],
+  ] as const) {
+    const { code, err } = await call(argv);
+    assert.equal(code, 2, argv.join(' '));
+    assert.match(err, message);
+  }
 });
 
 test('flags are understood with dashes and with underscores', async () => {

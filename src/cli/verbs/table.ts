@@ -1,5 +1,14 @@
 // Every verb that works, in the order of --help. A verb is loaded when it is used.
-import { anyVerb, type VerbEntry } from '../verb.js';
+import { anyVerb, type VerbEntry, type VerbGroup } from '../verb.js';
+
+/** Shown once one of their verbs is in the table below. */
+export const GROUPS: readonly VerbGroup[] = [
+  { name: 'attest', summary: 'judge evidence of an enclave: verify (owner)' },
+  { name: 'licence', summary: 'the licence service: serve, issue, list, revoke, show (owner)' },
+  { name: 'keys', summary: "the owner's keys: init, rotate (owner)" },
+  { name: 'ledger', summary: 'what has left the device: show (edge)' },
+  { name: 'receipt', summary: 'proof that a teacher was destroyed: verify (owner)' },
+];
 
 export const VERBS: readonly VerbEntry[] = [
   {
