@@ -8,6 +8,7 @@ import { appraise } from '../../src/attest/appraise.js';
 import { parseSimulated, verifySimulated } from '../../src/attest/evidence/simulated.js';
 import { verifyLeaseRequest } from '../../src/attest/lease-request.js';
 import { verifyReceipt } from '../../src/attest/receipt.js';
+import type { AppraisedEvidence } from '../../src/attest/verified.js';
 import { parseServiceAddress } from '../../src/edge/licence/address.js';
 import { EgressLedger } from '../../src/edge/licence/ledger.js';
 import { LicenceService, type ServiceOptions } from '../../src/edge/licence/service.js';
@@ -76,11 +77,16 @@ export async function startFakeService(
       if (earlier !== undefined) return earlier;
       if (!nonces.delete(nonce)) return refused(404, 'challenge-unknown');
       if (activationCode !== code) return refused(403, 'activation-code');
-      if (licence !== null) return refused(403, service.closed.has(licence.licenceId) ? 'licence-closed' : 'devices-exhausted');
-      const parsed = parseSimulated(decodeBase64url(evidence));
-      const verified = verifySimulated(parsed, root(), decodeBase64url(nonce));
-      const policy = { kinds: ['simulated'], bundleIds: [bundle.bundleId], measurements: 'any' } as const;
-      const appraised = appraise(verified, policy);
+      if (licence !== null)
+        return refused(403, service.closed.has(licence.licenceId) ? 'licence-closed' : 'devices-exhausted');
+      let appraised: AppraisedEvidence;
+      try {
+        const parsed = parseSimulated(decodeBase64url(evidence));
+        const verified = verifySimulated(parsed, root(), decodeBase64url(nonce));
+        appraised = appraise(verified, { kinds: ['simulated'], bundleIds: [bundle.bundleId], measurements: 'any' });
+      } catch {
+        return refused(403, 'evidence-rejected');
+      }
       const granted = await grantLicence({ keys: bundle.keys, evidence: appraised, terms: terms(changes) });
       licence = granted.licence;
       signingKey = appraised.claims.signingKey;

@@ -17,7 +17,7 @@ export interface LedgerShowOptions {
 }
 
 export const ledgerShowHelp: VerbHelp<LedgerShowOptions> = {
-  name: 'show',
+  name: 'ledger show',
   summary: 'list what left this device and what came in, and check the chain (edge)',
   examples: [['distillock ledger show --bundle t.lock', 'one bundle; without it, all of them']],
   define(command: Command): void {

@@ -17,7 +17,7 @@ export interface ReceiptSendOptions {
 }
 
 export const receiptSendHelp: VerbHelp<ReceiptSendOptions> = {
-  name: 'send',
+  name: 'receipt send',
   summary: 'deliver a receipt to the licence service, which closes the licence (edge)',
   examples: [['distillock receipt send t.receipt', 'to the service that granted the licence']],
   define(command: Command): void {

@@ -20,7 +20,7 @@ export interface ReceiptVerifyOptions {
 }
 
 export const receiptVerifyHelp: VerbHelp<ReceiptVerifyOptions> = {
-  name: 'verify',
+  name: 'receipt verify',
   summary: "check a receipt's signature and print what it says",
   examples: [
     ['distillock receipt verify t.receipt --evidence alice.evidence', 'signed by the enclave that was attested?'],
