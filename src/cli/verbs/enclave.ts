@@ -9,6 +9,7 @@ import { CONFIG_KEYS } from '../../edge/config.js';
 import { BY_FILE } from '../../edge/licence/ledger.js';
 import type { ServiceChoice } from '../../edge/licence/pinned-service.js';
 import { writeFileAtomic } from '../../model/files.js';
+import { encodeBase64url } from '../../trusted/wire/base64url.js';
 import { EnvironmentError, MalformedError, PolicyError } from '../../trusted/wire/errors.js';
 import type { EnclaveStatus } from '../../trusted/wire/status.js';
 import { InterruptedError, UsageError } from '../errors.js';
@@ -108,7 +109,12 @@ export const enclaveHelp: VerbHelp<EnclaveVerbOptions> = {
 export const enclave: Verb<EnclaveVerbOptions> = { ...enclaveHelp, run: runEnclave };
 
 /** What --json prints. */
-type EnclaveResult = EnclaveStatus & { readonly stateDir: string; readonly simulated: true };
+type EnclaveResult = EnclaveStatus & {
+  readonly stateDir: string;
+  readonly simulated: true;
+  /** What a licence service must pin to accept this enclave's evidence; null when nothing was started. */
+  readonly simulatedRoot: string | null;
+};
 
 async function runEnclave(options: EnclaveVerbOptions, context: Context): Promise<EnclaveResult> {
   const { openTeacher } = await import('../open-teacher.js');
@@ -116,8 +122,8 @@ async function runEnclave(options: EnclaveVerbOptions, context: Context): Promis
   const destroyed = await destroyedStatus(options);
   if (destroyed !== null && (options.exchange !== null || options.activationCode !== null)) throw destroyedError();
   if (destroyed !== null) {
-    showStatus(destroyed, destroyed.stateDir, options, context);
-    return { ...destroyed, simulated: true };
+    showStatus(destroyed, destroyed.stateDir, null, options, context);
+    return { ...destroyed, simulated: true, simulatedRoot: null };
   }
   const teacher = await openTeacher(options, context);
   try {
@@ -126,8 +132,9 @@ async function runEnclave(options: EnclaveVerbOptions, context: Context): Promis
     if (options.exchange !== null) await exchange(options.exchange, teacher, context);
     await activateIfAsked(teacher, options, context);
     const status = await teacher.client.status();
-    showStatus(status, teacher.stateDir, options, context);
-    return { ...status, stateDir: teacher.stateDir, simulated: true };
+    const root = teacher.process === null ? null : encodeBase64url(teacher.process.simulatedRoot);
+    showStatus(status, teacher.stateDir, root, options, context);
+    return { ...status, stateDir: teacher.stateDir, simulated: true, simulatedRoot: root };
   } finally {
     await teacher.close();
   }
@@ -227,6 +234,7 @@ async function waitForLicence(file: string, signal: AbortSignal): Promise<Licenc
 function showStatus(
   { state, bundleId, licence }: EnclaveStatus,
   stateDir: string,
+  simulatedRoot: string | null,
   options: EnclaveVerbOptions,
   context: Context,
 ): void {
@@ -244,6 +252,7 @@ function showStatus(
   const rows: [string, string][] = [
     ['state', state],
     ['platform', 'SIMULATED: no hardware protects this enclave'],
+    ...(simulatedRoot === null ? [] : ([['simulated root', simulatedRoot]] as [string, string][])),
     ['bundle', options.bundle],
     ['bundle id', bundleId],
     ...terms,
@@ -251,5 +260,7 @@ function showStatus(
   ];
   context.print(renderPairs(rows, context.colour));
   if (state === 'fresh')
-    context.print('No licence yet: run again with --evidence FILE and send the file to the owner.');
+    context.print(
+      'No licence yet: run again with --licence_service and --activation_code, or with --evidence FILE for the owner.',
+    );
 }
