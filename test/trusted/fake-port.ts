@@ -59,7 +59,7 @@ export async function fakeBundle(keys: OwnerKeys = createOwnerKeys()): Promise<F
     loadGraph: () => Promise.reject(new Error('this bundle has no enclave-held part')),
     now: () => port.clock,
     quote: (data) => data,
-    loadState: () => port.state,
+    loadState: () => (port.state === null ? [] : [port.state]),
     saveState: (bytes) => {
       if (port.failSaves) throw new Error('disk full');
       port.state = bytes;

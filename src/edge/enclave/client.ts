@@ -193,6 +193,10 @@ function passed(reply: Uint8Array): Passed {
 /** One use of the teacher at a fixed top-k and temperature. Rows released never exceed tokens authorised. */
 export class EnclaveSession {
   readonly #id: number;
+  /** Token id → locked id, as far as rows released alone have shown. */
+  readonly #lockedIdOf: Map<number, number> = new Map();
+  /** Settles once every authorise that was answered from `#lockedIdOf` is confirmed. */
+  #unconfirmed: Promise<void> = Promise.resolve();
   readonly #call: (request: messages.RequestName, body: Uint8Array) => Promise<Uint8Array>;
 
   constructor(id: number, call: (request: messages.RequestName, body: Uint8Array) => Promise<Uint8Array>) {
@@ -200,8 +204,24 @@ export class EnclaveSession {
     this.#call = call;
   }
 
-  /** Token ids → locked ids for the accelerator's embedding, in the same order. */
+  /**
+   * Token ids → locked ids for the accelerator's embedding, in the same order. For a token that this session was given alone, token by
+   * token, the locked id is known: it is answered at once, and what the enclave says to it is what the next release answers or throws.
+   */
   async authorise(tokenIds: Int32Array): Promise<Int32Array> {
+    const known = tokenIds.length === 1 ? this.#lockedIdOf.get(tokenIds[0]!) : undefined;
+    const asked = this.#authorise(tokenIds);
+    if (known === undefined) return asked;
+    const before = this.#unconfirmed;
+    this.#unconfirmed = asked.then(async ([locked]) => {
+      await before;
+      if (locked !== known) throw new ProtocolError('reply-mismatch', 'a token has two locked ids');
+    });
+    this.#unconfirmed.catch(() => undefined);
+    return Int32Array.of(known);
+  }
+
+  async #authorise(tokenIds: Int32Array): Promise<Int32Array> {
     const locked = replies.decodeIds(
       await this.#call('authorise', requests.encodeAuthorise({ session: this.#id, tokenIds })),
     );
@@ -215,11 +235,17 @@ export class EnclaveSession {
    */
   async release(locked: LockedRows): Promise<messages.ReleaseReply> {
     const body = requests.encodeRelease({ session: this.#id, ...locked });
-    const reply = replies.decodeReleaseReply(await this.#call('release', body));
+    const unconfirmed = this.#unconfirmed;
+    this.#unconfirmed = Promise.resolve();
+    // The enclave answers in order: where it refused to authorise, that is the error.
+    const [, answer] = await Promise.all([unconfirmed, this.#call('release', body)]);
+    const reply = replies.decodeReleaseReply(answer);
     const entries = locked.rows * locked.k;
     if (reply.tokenIds.length !== entries || reply.logprobs.length !== entries) {
       throw new ProtocolError('reply-size', 'release answered another number of entries');
     }
+    if (locked.rows === 1)
+      for (const [i, id] of reply.tokenIds.entries()) this.#lockedIdOf.set(id, locked.lockedIds[i]!);
     return reply;
   }
 

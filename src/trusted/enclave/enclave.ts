@@ -20,9 +20,9 @@ import { Leases } from './leases.js';
 import { EnclaveParts } from './parts.js';
 import { Passes } from './passes.js';
 import type { PlatformPort } from './port.js';
-import { type EnclaveRecord, type LicenceAccount, sealRecord } from './record.js';
+import { type EnclaveRecord, type LicenceAccount, openAccount, sealRecord } from './record.js';
 import { refuse, toRefusal } from './refuse.js';
-import { unlockRows } from './release.js';
+import { RowUnlocker } from './release.js';
 import { type Session, Sessions } from './sessions.js';
 import { startEnclave } from './start.js';
 
@@ -43,14 +43,15 @@ export function createEnclave(port: PlatformPort): Enclave {
   let record = start.record;
   let version = start.version;
   let attested = false;
-  let secrets: { readonly vocabulary: Int32Array; readonly tokenOfLockedId: Int32Array } | null = null;
+  let secrets: { readonly vocabulary: Int32Array; readonly rows: RowUnlocker } | null = null;
   let parts: EnclaveParts | null = null;
   let leases = new Leases();
+  let overwritten = false;
 
   function deriveSecrets(lockSeed: Uint8Array): void {
     const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, manifest.model.vocabSize);
     lockSeed.fill(0);
-    secrets = { vocabulary, tokenOfLockedId: invertPermutation(vocabulary) };
+    secrets = { vocabulary, rows: new RowUnlocker(invertPermutation(vocabulary)) };
   }
   function unlockWith(bundleKey: Uint8Array, lockSeed: Uint8Array): void {
     deriveSecrets(lockSeed);
@@ -82,7 +83,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   /** Makes `next` durable, then current. On failure the enclave stays as it was and nothing is released. */
   function save(next: EnclaveRecord): void {
     try {
-      port.saveState(sealRecord(next, version + 1, port.sealingKey, bundleId));
+      port.saveState(sealRecord(next, version + 1, port.sealingKey, bundleId), version + 1);
     } catch {
       refuse('state-not-saved');
     }
@@ -125,7 +126,7 @@ export function createEnclave(port: PlatformPort): Enclave {
       signingSecret: signing.secret,
       signingKey: signing.key,
       bundleKey: grant.bundleKey,
-      accounts: [...accounts(), { licence: grant.licence, chargedTokens: 0 }],
+      accounts: [...accounts(), openAccount(grant.licence)],
       lastTime: now(),
     });
     sessions.clear();
@@ -167,7 +168,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     if (manifest.plan.head === 'enclave') refuse('part-not-held', manifest.segments.length - 1);
     const session = sessions.get(request.session);
     checkRows(session, request.rows, request.k);
-    const reply = unlockRows(request, current.tokenOfLockedId, account.licence.precision);
+    const reply = current.rows.unlock(request, account.licence.precision);
     charge(session, request.rows);
     return messages.encodeReleaseReply(reply);
   }
@@ -185,9 +186,9 @@ export function createEnclave(port: PlatformPort): Enclave {
   }
 
   function charge(session: Session, rows: number): void {
-    const { licence, chargedTokens } = unlocked().account;
+    const { account } = unlocked();
     if (record?.kind !== 'live') refuse('internal');
-    const charged = [...record.accounts.slice(0, -1), { licence, chargedTokens: chargedTokens + rows }];
+    const charged = [...record.accounts.slice(0, -1), { ...account, chargedTokens: account.chargedTokens + rows }];
     save({ ...record, accounts: charged, lastTime: now() });
     session.authorisedTokens -= rows;
     leases.use(rows);
@@ -238,8 +239,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     };
   }
 
-  function destroy(): Uint8Array {
-    if (record?.kind === 'destroyed') return record.receipt;
+  function makeReceipt(): Uint8Array {
     const before = state();
     const receipt: Receipt = {
       bundleId,
@@ -251,17 +251,27 @@ export function createEnclave(port: PlatformPort): Enclave {
       reason: before === 'exhausted' || before === 'expired' ? before : 'requested',
       time: now(),
     };
-    const signed = encodeUtf8(signJws('receipt', encodeCanonicalJson(receipt), signing.secret, signing.key));
-    const keys = record === null ? [] : [record.bundleKey];
-    save({ kind: 'destroyed', receipt: signed });
-    // JavaScript may have made copies that cannot be reached; the sealing key no longer opens anything but the tombstone.
-    for (const key of [...keys, signing.secret]) key.fill(0);
-    for (const map of secrets === null ? [] : Object.values(secrets)) map.fill(0);
-    secrets = null;
-    parts?.erase();
-    parts = null;
-    sessions.clear();
-    return signed;
+    return encodeUtf8(signJws('receipt', encodeCanonicalJson(receipt), signing.secret, signing.key));
+  }
+
+  function destroy(): Uint8Array {
+    if (record?.kind !== 'destroyed') {
+      const keys = record === null ? [] : [record.bundleKey];
+      save({ kind: 'destroyed', receipt: makeReceipt() });
+      // JavaScript may have made copies that cannot be reached; the sealing key no longer opens anything but the tombstone.
+      for (const key of [...keys, signing.secret]) key.fill(0);
+      secrets?.vocabulary.fill(0);
+      secrets?.rows.erase();
+      secrets = null;
+      parts?.erase();
+      parts = null;
+      sessions.clear();
+    }
+    if (record?.kind !== 'destroyed') return refuse('internal');
+    // Twice: the state before is gone only when the one after it is saved. Until then there is no receipt.
+    if (!overwritten) save(record);
+    overwritten = true;
+    return record.receipt;
   }
 
   function lease(body: Uint8Array): Uint8Array {

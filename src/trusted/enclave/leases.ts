@@ -11,6 +11,14 @@ import type { LicenceAccount } from './record.js';
 import { refuse } from './refuse.js';
 import type { SigningKey } from './start.js';
 
+function readLease(jws: Uint8Array, ownerKey: Uint8Array): Lease {
+  try {
+    return verifyLease(decodeUtf8(jws), ownerKey);
+  } catch {
+    return refuse('lease-refused');
+  }
+}
+
 export class Leases {
   /** Positions covered and not yet released. */
   #tokens = 0;
@@ -36,14 +44,8 @@ export class Leases {
 
   /** Refuses `lease-refused` for anything but the owner's answer to the open request. */
   accept(jws: Uint8Array, ownerKey: Uint8Array): void {
-    const { request } = this.#open ?? refuse('lease-refused');
-    let lease: Lease;
-    try {
-      lease = verifyLease(decodeUtf8(jws), ownerKey);
-    } catch {
-      return refuse('lease-refused');
-    }
-    const { nonce, licenceId, enclaveKeyId } = request;
+    const { nonce, licenceId, enclaveKeyId } = this.#open?.request ?? refuse('lease-refused');
+    const lease = readLease(jws, ownerKey);
     if (lease.nonce !== nonce || lease.licenceId !== licenceId || lease.enclaveKeyId !== enclaveKeyId)
       refuse('lease-refused');
     this.#open = null;

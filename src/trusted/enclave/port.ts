@@ -40,7 +40,11 @@ export interface PlatformPort {
   now(): number;
   /** The platform's signature over 64 bytes of report data. */
   quote(reportData: Uint8Array): Uint8Array;
-  loadState(): Uint8Array | null;
-  /** Returns once the bytes are durable and replace the old ones as a whole; throws otherwise. */
-  saveState(bytes: Uint8Array): void;
+  /** Sealed states on the disk, of which the newest that opens counts; none before the first save. */
+  loadState(): readonly Uint8Array[];
+  /**
+   * Returns once the bytes are durable; throws otherwise. Whatever happens, the state of the version before stays; that of two
+   * versions before is gone when it returns.
+   */
+  saveState(bytes: Uint8Array, version: number): void;
 }

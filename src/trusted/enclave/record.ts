@@ -11,6 +11,13 @@ import { type Licence, parseLicence } from '../wire/licence.js';
 export interface LicenceAccount {
   readonly licence: Licence;
   readonly chargedTokens: number;
+  /** The licence as it is sealed with every charge. */
+  readonly text: Uint8Array;
+}
+
+/** Of a licence just accepted. */
+export function openAccount(licence: Licence): LicenceAccount {
+  return { licence, chargedTokens: 0, text: encodeCanonicalJson(licence) };
 }
 
 /** An unlocked enclave. The last account is the current one; earlier ones are exhausted or expired. */
@@ -43,8 +50,7 @@ export function sealRecord(record: EnclaveRecord, version: number, key: Uint8Arr
   else {
     writer.raw(record.signingSecret).raw(record.signingKey).raw(record.bundleKey).u64(record.lastTime);
     writer.u32(record.accounts.length);
-    for (const { licence, chargedTokens } of record.accounts)
-      writer.bytes(encodeCanonicalJson(licence)).u64(chargedTokens);
+    for (const { text, chargedTokens } of record.accounts) writer.bytes(text).u64(chargedTokens);
   }
   const plaintext = writer.finish();
   const sealed = sealBytes(key, randomBytes(12), associated(bundleId), plaintext);
@@ -57,17 +63,19 @@ function readLive(reader: Reader): LiveRecord {
   const lastTime = reader.u64();
   const accounts: LicenceAccount[] = [];
   for (let left = reader.u32(); left > 0; left--) {
-    accounts.push({ licence: parseLicence(reader.bytes()), chargedTokens: reader.u64() });
+    const text = reader.bytes();
+    accounts.push({ licence: parseLicence(text), chargedTokens: reader.u64(), text });
   }
   return { kind: 'live', ...keys, accounts, lastTime };
 }
 
-/** Throws VerificationError('sealed-state') when the state is of another enclave or bundle, or was altered. */
-export function openRecord(
-  sealed: Uint8Array,
-  key: Uint8Array,
-  bundleId: string,
-): { readonly record: EnclaveRecord; readonly version: number } {
+export interface VersionedRecord {
+  readonly record: EnclaveRecord;
+  readonly version: number;
+}
+
+/** Throws VerificationError('sealed-state') when the state is of another enclave or bundle, was altered, or not written to its end. */
+function openRecord(sealed: Uint8Array, key: Uint8Array, bundleId: string): VersionedRecord {
   try {
     const reader = new Reader(openBytes(key, associated(bundleId), sealed));
     const version = reader.u64();
@@ -78,4 +86,20 @@ export function openRecord(
     const message = 'the sealed enclave state does not open: it belongs to another bundle or machine, or was altered';
     throw new VerificationError('sealed-state', message, {}, cause);
   }
+}
+
+/** The newest record that opens: a save that a crash cut short leaves the one before it. Throws what the last says when none does. */
+export function openNewest(sealed: readonly Uint8Array[], key: Uint8Array, bundleId: string): VersionedRecord {
+  let newest: VersionedRecord | null = null;
+  let failure: unknown;
+  for (const state of sealed) {
+    try {
+      const opened = openRecord(state, key, bundleId);
+      if (newest === null || opened.version > newest.version) newest = opened;
+    } catch (error) {
+      failure = error;
+    }
+  }
+  if (newest === null) throw failure;
+  return newest;
 }
