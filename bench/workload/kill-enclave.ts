@@ -10,7 +10,8 @@ import { EnclaveClient } from '../../src/edge/enclave/client.js';
 import { type EnclaveProcess, launchEnclave } from '../../src/edge/enclave/launch.js';
 import { type Grant, grantLicence, type LicenceTerms } from '../../src/owner/grant.js';
 import type { OwnerKeys } from '../../src/owner/owner-keys.js';
-import { openRecord } from '../../src/trusted/enclave/record.js';
+import { openNewest } from '../../src/trusted/enclave/record.js';
+import { openStateFile } from '../../src/trusted/platform/state-file.js';
 import { decodeBase64url } from '../../src/trusted/wire/base64url.js';
 import { DistillockError } from '../../src/trusted/wire/errors.js';
 import type { EnclaveStatus } from '../../src/trusted/wire/status.js';
@@ -231,11 +232,9 @@ export function keysOnDisk({ bundleDir, bundleId, keys }: KillTarget, stateDir: 
     ['sealing key', sealingKey],
     ["quoting root's secret", decodeBase64url(fields.rootSecret)],
   ];
-  const sealed = readdirSync(stateDir).includes('sealed-state.bin');
-  if (sealed) {
-    const { record } = openRecord(readFileSync(join(stateDir, 'sealed-state.bin')), sealingKey, bundleId);
-    if (record.kind === 'live') secrets.push(['signing secret of the enclave', record.signingSecret]);
-  }
+  const sealed = openStateFile(join(stateDir, 'sealed-state.bin')).load();
+  const record = sealed.length === 0 ? null : openNewest(sealed, sealingKey, bundleId).record;
+  if (record?.kind === 'live') secrets.push(['signing secret of the enclave', record.signingSecret]);
   const files = [...filesIn(stateDir), ...filesIn(bundleDir)];
   return files.flatMap((file) => {
     const bytes = readFileSync(file);
