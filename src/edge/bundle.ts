@@ -2,6 +2,7 @@
 // DESIGN section 5. A truncated, altered, missing or foreign file is a named error before any compute.
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseManifest } from '../model/bundle-manifest.js';
 import type { DecoderConfig } from '../model/config.js';
 import { digestFile } from '../model/file-digest.js';
 import { spansOf } from '../model/spans.js';
@@ -93,7 +94,8 @@ export async function readManifest(
     .trim();
   let manifest: Manifest;
   try {
-    manifest = verifyManifest(bytes, jws, ownerKey);
+    verifyManifest(bytes, jws, ownerKey);
+    manifest = parseManifest(bytes);
   } catch (error) {
     throw rename(error, dir);
   }

@@ -6,11 +6,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { cp, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { parseManifest } from '../../src/model/bundle-manifest.js';
 import { digestFile } from '../../src/model/file-digest.js';
 import { encodeManifest } from '../../src/owner/encode-manifest.js';
 import { loadOwnerKeys } from '../../src/owner/owner-keys.js';
 import { signDetached } from '../../src/owner/sign.js';
-import { parseManifest } from '../../src/trusted/wire/manifest.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
 import { cli, failure, json, STORIES, start, until } from './command-line.js';
 

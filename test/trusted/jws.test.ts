@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import { CompactSign, calculateJwkThumbprint, compactVerify, importJWK } from 'jose';
+import { parseManifest } from '../../src/model/bundle-manifest.js';
 import { encodeLicence } from '../../src/owner/encode-grant.js';
 import { encodeManifest } from '../../src/owner/encode-manifest.js';
 import { createOwnerKeys } from '../../src/owner/owner-keys.js';
@@ -12,7 +13,6 @@ import { encodeBase64url } from '../../src/trusted/wire/base64url.js';
 import { encodeCanonicalJson } from '../../src/trusted/wire/canonical-json.js';
 import { jwsHeader, keyId, signJws, verifyJws } from '../../src/trusted/wire/jws.js';
 import { type Licence, parseLicence } from '../../src/trusted/wire/licence.js';
-import { parseManifest } from '../../src/trusted/wire/manifest.js';
 import { fakeBundle } from './fake-port.js';
 
 const keys = createOwnerKeys();

@@ -20,6 +20,9 @@ import { TopKRows } from './top-k.js';
 export interface Layout {
   readonly lengths: Int32Array;
   readonly tokens: number;
+  /** Null for rows that are complete; otherwise there is one row, and `past` of its tokens are in the cache. */
+  readonly cache: BlockCache | null;
+  readonly past: number;
 }
 
 /** What parts need of the platform. */
@@ -87,7 +90,8 @@ export class EnclaveParts {
    * Ids [rows × tokens], padded with any token → hidden [rows × tokens, width], through the first segment.
    * Refuses `positions-exceeded` where positions are learned and these are too many.
    */
-  async enter(ids: Int32Array, layout: Layout, cache: BlockCache | null, past: number): Promise<Float32Array> {
+  async enter(ids: Int32Array, layout: Layout): Promise<Float32Array> {
+    const { past } = layout;
     const { stages } = this.#segment(0);
     const embed = stages[0] as Embed;
     const known = embed.positions?.shape[0] ?? Number.POSITIVE_INFINITY;
@@ -106,18 +110,12 @@ export class EnclaveParts {
       const period = layout.tokens * embed.width;
       for (let i = 0; i < hidden.length; i++) hidden[i]! += places[past * embed.width + (i % period)]!;
     }
-    return this.#through(0, stages.slice(1), hidden, layout, cache, past);
+    return this.#through(0, stages.slice(1), hidden, layout);
   }
 
   /** hidden [rows × tokens, width] through a segment that starts with a block. */
-  run(
-    segment: number,
-    hidden: Float32Array,
-    layout: Layout,
-    cache: BlockCache | null,
-    past: number,
-  ): Promise<Float32Array> {
-    return this.#through(segment, this.#segment(segment).stages, hidden, layout, cache, past);
+  run(segment: number, hidden: Float32Array, layout: Layout): Promise<Float32Array> {
+    return this.#through(segment, this.#segment(segment).stages, hidden, layout);
   }
 
   /** The k most likely tokens of each row of `hidden` [rows, width], of log-softmax(logits / temperature). */
@@ -157,32 +155,17 @@ export class EnclaveParts {
     this.#graphs.clear();
   }
 
-  async #through(
-    segment: number,
-    stages: readonly Stage[],
-    input: Float32Array,
-    layout: Layout,
-    cache: BlockCache | null,
-    past: number,
-  ): Promise<Float32Array> {
+  async #through(segment: number, stages: readonly Stage[], input: Float32Array, layout: Layout) {
     let hidden = input;
     for (const stage of stages) {
-      if (stage.kind === 'block') await this.#block(segment, stage, hidden, layout, cache, past);
+      if (stage.kind === 'block') await this.#block(segment, stage, hidden, layout);
       else if (stage.kind === 'map') hidden = await this.#map(segment, stage, hidden, layout);
     }
     return hidden;
   }
 
   // In place, a few rows at a time.
-  async #block(
-    segment: number,
-    stage: Block,
-    hidden: Float32Array,
-    layout: Layout,
-    cache: BlockCache | null,
-    past: number,
-  ) {
-    const { lengths, tokens } = layout;
+  async #block(segment: number, stage: Block, hidden: Float32Array, { lengths, tokens, cache, past }: Layout) {
     const width = hidden.length / (lengths.length * tokens);
     const graph = await this.#graph(segment, stage.graph);
     const weights = this.#feeds(segment, stage.weights);

@@ -49,8 +49,7 @@ export class Passes {
       ids.set(request.tokenIds.subarray(at, at + length), row * layout.tokens);
       at += length;
     });
-    const [cache, past] = this.#cache(0, request);
-    const hidden = await this.#parts.enter(ids, layout, cache, past);
+    const hidden = await this.#parts.enter(ids, { ...layout, ...this.#cache(0, request) });
     this.#advance(0, request);
     return this.#reply(0, hidden);
   }
@@ -66,8 +65,7 @@ export class Passes {
     const tokens = (this.#through.get(segment) ?? 0) + layout.lengths.reduce((sum, length) => sum + length, 0);
     if (tokens > session.enteredTokens) refuse('release-not-authorised', session.enteredTokens, tokens);
     this.#through.set(segment, tokens);
-    const [cache, past] = this.#cache(segment, request);
-    const out = await this.#parts.run(segment, hidden, layout, cache, past);
+    const out = await this.#parts.run(segment, hidden, { ...layout, ...this.#cache(segment, request) });
     this.#advance(segment, request);
     return this.#reply(segment, out);
   }
@@ -105,7 +103,7 @@ export class Passes {
     return out;
   }
 
-  #layout({ lengths }: PassLayout): Layout {
+  #layout({ lengths }: PassLayout): Pick<Layout, 'lengths' | 'tokens'> {
     const tokens = lengths.reduce((longest, length) => Math.max(longest, length), 0);
     const cells = lengths.length * tokens;
     if (cells > MAX_TOKENS_PER_CALL || cells * this.#manifest.model.hiddenSize > MAX_HIDDEN_ENTRIES)
@@ -113,12 +111,12 @@ export class Passes {
     return { lengths, tokens };
   }
 
-  #cache(segment: number, { past }: PassLayout): [BlockCache | null, number] {
-    if (past === NO_CACHE) return [null, 0];
+  #cache(segment: number, { past }: PassLayout): Pick<Layout, 'cache' | 'past'> {
+    if (past === NO_CACHE) return { cache: null, past: 0 };
     if (past === 0) this.#caches.set(segment, { blocks: new Map(), length: 0 });
     const cache = this.#caches.get(segment);
     if (cache === undefined || cache.length !== past) return refuse('cache-length', cache?.length ?? 0, past);
-    return [cache.blocks, past];
+    return { cache: cache.blocks, past };
   }
 
   #advance(segment: number, { past, lengths }: PassLayout): void {

@@ -1,5 +1,6 @@
 // Requests and replies of the enclave: their numbers, size limits and bodies, as the enclave reads and writes them. Zone: trusted.
-// The client's halves are edge/enclave/encode-requests.ts and decode-replies.ts. Request type n is answered by type n | 0x80 or by an error frame; see DESIGN section 6 for the state machine.
+// The client's halves are edge/enclave/encode-requests.ts and decode-replies.ts. Request type n is answered by type n | 0x80 or by an
+// error frame; see DESIGN section 6 for the state machine.
 import { Reader, Writer } from './codec.js';
 import { REFUSALS, type Refusal } from './error-codes.js';
 import { MalformedError } from './errors.js';
