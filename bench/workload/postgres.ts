@@ -14,6 +14,8 @@ import { EnvironmentError } from '../../src/trusted/wire/errors.js';
 const run = promisify(execFile);
 
 export interface PostgresServer {
+  /** Its data folder. */
+  readonly folder: string;
   /** URL of a new, empty database. */
   createDatabase(): Promise<string>;
   stop(): Promise<void>;
@@ -58,6 +60,7 @@ export async function startPostgres(options: { readonly durable: boolean }): Pro
   }
   let databases = 0;
   return {
+    folder: data,
     async createDatabase() {
       databases += 1;
       await withClient(url('postgres'), (client) => client.query(`CREATE DATABASE licences${databases}`));

@@ -12,6 +12,7 @@ import { MalformedError, VerificationError } from '../trusted/wire/errors.js';
 import type { Quantization } from '../trusted/wire/manifest.js';
 import { InterruptedError } from './errors.js';
 import { logProbabilitiesOf, openOwnerModel } from './owner-model.js';
+import { askPassphrase } from './passphrase.js';
 import { renderTable } from './table.js';
 import { formatNumber } from './terminal.js';
 import type { Context } from './verb.js';
@@ -28,7 +29,7 @@ export interface VerifyLockResult extends LockComparison {
 }
 
 export async function runVerifyLock(options: VerifyLockOptions, context: Context): Promise<VerifyLockResult> {
-  const keys = await loadOwnerKeys(options.keys);
+  const keys = await loadOwnerKeys(options.keys, askPassphrase);
   const bundle = await openBundle(options.bundle, { ownerKey: keys.signingKey });
   await checkKeysOfBundle(options.bundle, bundle.manifest, keys, options.keys);
   const plain = await openUnlockedModel(options.model, context.signal);

@@ -39,6 +39,7 @@ test('lock, grant, enclave, inspect', async () => {
     scheme: 'rotation',
     quantize: 'none',
     keys: 'k',
+    encryptKeys: false,
     publicKey: 'k.pub',
     placement: 'auto',
     acceptRecorder: false,

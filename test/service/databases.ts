@@ -31,6 +31,12 @@ export async function serverUrl(): Promise<string> {
   return (await server).createDatabase();
 }
 
+/** The server's data folder. */
+export async function serverFolder(): Promise<string> {
+  server ??= startPostgres({ durable: false });
+  return (await server).folder;
+}
+
 export function folder(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'distillock-service-'));
   t.after(() => rmSync(path, { recursive: true, force: true }));

@@ -6,7 +6,9 @@ import type { Licence } from '../../trusted/wire/licence.js';
 import type { Precision } from '../../trusted/wire/status.js';
 import { UsageError } from '../errors.js';
 import { readEvidenceFile, writeLicenceFile } from '../exchange-files.js';
+import { defaultExpiry, futureDate, TERM_DEFAULTS } from '../licence-terms.js';
 import { expiryDate, nonceBytes, realNumber, wholeNumber } from '../options.js';
+import { askPassphrase } from '../passphrase.js';
 import { renderPairs } from '../table.js';
 import { formatNumber } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
@@ -58,18 +60,18 @@ export const grantHelp: VerbHelp<GrantVerbOptions> = {
       .option('--nonce <hex>', 'accept only evidence over these 32 bytes, which you gave to the data owner', nonceBytes)
       .requiredOption('--out <file>', 'licence to write')
       .requiredOption('--budget <tokens>', 'positions whose log-probabilities may be released', wholeNumber(1))
-      .option('--top-k <n>', 'log-probabilities per position at most', wholeNumber(1), 64)
+      .option('--top-k <n>', 'log-probabilities per position at most', wholeNumber(1), TERM_DEFAULTS.topK)
       .addOption(
         new Option('--precision <name>', 'of released log-probabilities')
           .choices(['float16', 'float32'])
-          .default('float32'),
+          .default(TERM_DEFAULTS.precision),
       )
-      .option('--min-temperature <x>', 'lowest temperature', realNumber(0, 1000), 0.5)
-      .option('--max-temperature <x>', 'highest temperature', realNumber(0, 1000), 4)
+      .option('--min-temperature <x>', 'lowest temperature', realNumber(0, 1000), TERM_DEFAULTS.minTemperature)
+      .option('--max-temperature <x>', 'highest temperature', realNumber(0, 1000), TERM_DEFAULTS.maxTemperature)
       .addOption(
         new Option('--expires <date|days>', 'last moment: 2027-01-31, or 30d from now')
           .argParser(expiryDate)
-          .default(expiryDate('30d'), '30d'),
+          .default(defaultExpiry(), TERM_DEFAULTS.expires),
       );
   },
   parse(command: Command): GrantVerbOptions {
@@ -78,8 +80,7 @@ export const grantHelp: VerbHelp<GrantVerbOptions> = {
       throw new UsageError('usage', `--min-temperature ${minTemperature} is above --max-temperature ${maxTemperature}`);
     }
     const { bundle, keys, evidence, nonce, out, topK, precision, expires } = same;
-    if (expires.getTime() <= Date.now())
-      throw new UsageError('usage', `--expires ${expires.toISOString()} is in the past`);
+    futureDate(expires);
     const temperature = { min: minTemperature, max: maxTemperature };
     return { bundle, keys, evidence, nonce, out, budgetTokens: budget, topK, precision, temperature, expires };
   },
@@ -104,7 +105,7 @@ async function runGrant(options: GrantVerbOptions, context: Context): Promise<Gr
   const { appraise, measurementOf, parseSimulated, verifySimulated } = await import('../../attest/index.js');
   const { openBundle } = await import('../../edge/bundle.js');
   const { grantLicence, loadOwnerKeys } = await import('../../owner/index.js');
-  const keys = await loadOwnerKeys(options.keys);
+  const keys = await loadOwnerKeys(options.keys, askPassphrase);
   const { bundleId } = await openBundle(options.bundle, { ownerKey: keys.signingKey, checkHashes: false });
   const file = await readEvidenceFile(options.evidence);
   if (options.nonce !== undefined && !equalBytes(options.nonce, file.nonce)) {

@@ -14,6 +14,7 @@ import type { EnclavePrecision, Plan, Quantization, Scheme } from '../../trusted
 import { describePlan, matricesRow, usesEnclave } from '../describe-plan.js';
 import { InterruptedError } from '../errors.js';
 import { realNumber, wholeNumber } from '../options.js';
+import { askNewPassphrase, askPassphrase, passphraseFromEnvironment } from '../passphrase.js';
 import { renderPairs } from '../table.js';
 import { formatBytes } from '../terminal.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';
@@ -37,6 +38,8 @@ export interface LockVerbOptions {
   readonly ancestor: boolean | undefined;
   /** Owner secrets: read when the file exists (the same lock again), otherwise made and written. */
   readonly keys: string;
+  /** New secrets go into the file under a passphrase. */
+  readonly encryptKeys: boolean;
   /** Where the owner's public key goes, for the edge to pin. */
   readonly publicKey: string;
 }
@@ -47,6 +50,7 @@ interface Raw {
   readonly scheme: Scheme;
   readonly quantize: Quantization;
   readonly keys: string;
+  readonly encrypt_keys: boolean;
   readonly publicKey: string | undefined;
   readonly placement: string;
   readonly accept_recorder: boolean;
@@ -78,6 +82,11 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
       .requiredOption(
         '--keys <file>',
         "owner's secrets: made by the first lock, keep them; with them a lock can be repeated",
+      )
+      .option(
+        '--encrypt_keys',
+        'put new secrets under a passphrase (asked for, or DISTILLOCK_PASSPHRASE, which implies this)',
+        false,
       )
       .option('--public-key <file>', "where the owner's public key goes (default: <keys>.pub)")
       .addOption(new Option('--scheme <name>', 'how weights are locked').choices(SCHEMES).default('rotation'))
@@ -118,6 +127,7 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
       scheme,
       quantize,
       keys,
+      encryptKeys: raw.encrypt_keys,
       publicKey: raw.publicKey ?? `${keys}.pub`,
       placement,
       acceptRecorder: raw.accept_recorder,
@@ -264,11 +274,14 @@ function followLock(context: Context): {
 }
 
 /** The owner's secrets of an earlier lock, or new ones; written before the lock, because a bundle without them is lost. */
-async function prepareKeys({ keys: file, publicKey }: LockVerbOptions, context: Context): Promise<OwnerKeys> {
+async function prepareKeys(
+  { keys: file, publicKey, encryptKeys }: LockVerbOptions,
+  context: Context,
+): Promise<OwnerKeys> {
   const owner = await import('../../owner/owner-keys.js');
   const { loadOwnerPublicKey } = await import('../../edge/owner-key.js');
   const known = existsSync(file);
-  const keys = known ? await owner.loadOwnerKeys(file) : owner.createOwnerKeys();
+  const keys = known ? await owner.loadOwnerKeys(file, askPassphrase) : owner.createOwnerKeys();
   const published = existsSync(publicKey);
   if (published && !equalBytes(await loadOwnerPublicKey(publicKey), keys.signingKey)) {
     const message = `${publicKey} is the public key of another owner; choose another --public-key`;
@@ -276,7 +289,10 @@ async function prepareKeys({ keys: file, publicKey }: LockVerbOptions, context: 
   }
   if (known)
     context.note(`using the keys of ${file}: the same checkpoint gives the same bundle; another model wants its own`);
-  else await owner.saveOwnerKeys(file, keys);
+  else {
+    const passphrase = encryptKeys ? await askNewPassphrase() : passphraseFromEnvironment();
+    await owner.saveOwnerKeys(file, keys, passphrase);
+  }
   if (!published) await owner.saveOwnerPublicKey(publicKey, keys);
   return keys;
 }

@@ -4,7 +4,7 @@ import { anyVerb, type VerbEntry, type VerbGroup } from '../verb.js';
 /** Shown once one of their verbs is in the table below. */
 export const GROUPS: readonly VerbGroup[] = [
   { name: 'attest', summary: 'judge evidence of an enclave: verify (owner)' },
-  { name: 'licence', summary: 'the licence service: serve, issue, list, revoke, show (owner)' },
+  { name: 'licence', summary: 'the licence service: serve, issue, list, show, revoke, audit (owner)' },
   { name: 'keys', summary: "the owner's keys: init, rotate (owner)" },
   { name: 'ledger', summary: 'what has left the device: show (edge)' },
   { name: 'receipt', summary: 'proof that a teacher was destroyed: verify (owner), send (edge)' },
@@ -64,16 +64,56 @@ export const VERBS: readonly VerbEntry[] = [
   {
     name: 'ledger show',
     summary: 'list what left this device and what came in, and check the chain (edge)',
-    load: async () => anyVerb((await import('./ledger-show.js')).ledgerShow),
+    load: async () => anyVerb((await import('./ledger/show.js')).ledgerShow),
   },
   {
     name: 'receipt verify',
     summary: "check a receipt's signature and print what it says",
-    load: async () => anyVerb((await import('./receipt-verify.js')).receiptVerify),
+    load: async () => anyVerb((await import('./receipt/verify.js')).receiptVerify),
   },
   {
     name: 'receipt send',
     summary: 'deliver a receipt to the licence service, which closes the licence (edge)',
-    load: async () => anyVerb((await import('./receipt-send.js')).receiptSend),
+    load: async () => anyVerb((await import('./receipt/send.js')).receiptSend),
+  },
+  {
+    name: 'licence serve',
+    summary: 'run the licence service: evidence in, grants, leases and receipts out (owner)',
+    load: async () => anyVerb((await import('./licence/serve.js')).licenceServe),
+  },
+  {
+    name: 'licence issue',
+    summary: 'issue a licence: prints its id and a one-time activation code (owner)',
+    load: async () => anyVerb((await import('./licence/issue.js')).licenceIssue),
+  },
+  {
+    name: 'licence list',
+    summary: 'list licences, newest first (owner)',
+    load: async () => anyVerb((await import('./licence/list.js')).licenceList),
+  },
+  {
+    name: 'licence show',
+    summary: 'show a licence: terms, devices, receipts, history (owner)',
+    load: async () => anyVerb((await import('./licence/show.js')).licenceShow),
+  },
+  {
+    name: 'licence revoke',
+    summary: 'revoke a licence: no grant and no lease any more (owner)',
+    load: async () => anyVerb((await import('./licence/revoke.js')).licenceRevoke),
+  },
+  {
+    name: 'licence audit',
+    summary: 'check and show the audit log (owner)',
+    load: async () => anyVerb((await import('./licence/audit.js')).licenceAudit),
+  },
+  {
+    name: 'keys init',
+    summary: "make the owner's secrets of one bundle, under a passphrase (owner)",
+    load: async () => anyVerb((await import('./keys/init.js')).keysInit),
+  },
+  {
+    name: 'keys rotate',
+    summary: "put the owner's secrets under a new passphrase (owner)",
+    load: async () => anyVerb((await import('./keys/rotate.js')).keysRotate),
   },
 ];

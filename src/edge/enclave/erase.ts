@@ -2,8 +2,9 @@
 // Files are removed, not shredded: a flash disk or a snapshot may hold old blocks, and a backup made before holds everything.
 import { readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { segmentFiles } from '../../model/bundle-manifest.js';
 import { describeFileError, writeFileAtomic } from '../../model/files.js';
-import { type Manifest, SEALED_PART, segmentFiles } from '../../trusted/wire/manifest.js';
+import { type Manifest, SEALED_PART } from '../../trusted/wire/manifest.js';
 import { OWNER_KEY_FILE } from '../owner-key.js';
 
 /** Beside the state folder: its presence is what makes a destroyed enclave stay so for every verb. */

@@ -18,8 +18,8 @@ export interface RunOptions extends Omit<ListenOptions, 'fetch'> {
 }
 
 export interface RunningService extends Pick<Listening, 'url' | 'port'> {
-  /** Finishes requests, links the audit log, closes the database. */
-  stop(graceMs?: number): Promise<AuditHead>;
+  /** Finishes requests, links the audit log, closes the database. null: the log could not be linked; the next start will. */
+  stop(graceMs?: number): Promise<AuditHead | null>;
 }
 
 const LINK_EVERY_MS = 1_000;
@@ -43,11 +43,12 @@ export async function runLicenceService(options: RunOptions): Promise<RunningSer
     async stop(graceMs) {
       await listening.stop(graceMs);
       await Promise.all(jobs.map((job) => job.stop()));
-      try {
-        return await linkAudit(database);
-      } finally {
-        await database.close();
-      }
+      const head = await linkAudit(database).catch((error: unknown) => {
+        onFailure?.(error);
+        return null;
+      });
+      await database.close();
+      return head;
     },
   };
 

@@ -2,13 +2,13 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { CONFIG_KEYS } from '../../edge/config.js';
-import { bytesOut, type LedgerEntry } from '../../edge/licence/ledger.js';
-import { ledgerFileOf, readLedger } from '../../edge/licence/ledger-file.js';
-import { VerificationError } from '../../trusted/wire/errors.js';
-import { renderPairs, renderTable } from '../table.js';
-import { formatNumber } from '../terminal.js';
-import type { Context, Verb, VerbHelp } from '../verb.js';
+import { CONFIG_KEYS } from '../../../edge/config.js';
+import { bytesOut, type LedgerEntry } from '../../../edge/licence/ledger.js';
+import { ledgerFileOf, readLedger } from '../../../edge/licence/ledger-file.js';
+import { VerificationError } from '../../../trusted/wire/errors.js';
+import { renderPairs, renderTable } from '../../table.js';
+import { formatNumber } from '../../terminal.js';
+import type { Context, Verb, VerbHelp } from '../../verb.js';
 
 export interface LedgerShowOptions {
   /** Only this bundle's; undefined: all. */
@@ -92,7 +92,7 @@ async function runLedgerShow(options: LedgerShowOptions, context: Context): Prom
 }
 
 async function ledgerFiles({ bundle, enclaveStateDir }: LedgerShowOptions): Promise<string[]> {
-  const { stateFolder } = await import('../../edge/enclave/state-folder.js');
+  const { stateFolder } = await import('../../../edge/enclave/state-folder.js');
   const names = await readdir(enclaveStateDir).catch((): string[] => []);
   const all = names.filter((name) => name.endsWith('.egress.jsonl')).sort();
   const files = all.map((name) => join(enclaveStateDir, name));

@@ -1,15 +1,15 @@
 // distillock receipt verify: whether a receipt was signed by the enclave that the owner attested, and what it says. Offline.
 import type { Command } from 'commander';
-import { decodeEvidence } from '../../attest/evidence/decode-evidence.js';
-import { verifyReceipt } from '../../attest/receipt.js';
-import { decodeBase64url } from '../../trusted/wire/base64url.js';
-import { MalformedError, VerificationError } from '../../trusted/wire/errors.js';
-import { keyId } from '../../trusted/wire/jws.js';
-import type { Receipt } from '../../trusted/wire/receipt.js';
-import { UsageError } from '../errors.js';
-import { readEvidenceFile } from '../exchange-files.js';
-import { readReceiptFile, renderReceipt } from '../receipt-file.js';
-import type { Context, Verb, VerbHelp } from '../verb.js';
+import { decodeEvidence } from '../../../attest/evidence/decode-evidence.js';
+import { verifyReceipt } from '../../../attest/receipt.js';
+import { decodeBase64url } from '../../../trusted/wire/base64url.js';
+import { MalformedError, VerificationError } from '../../../trusted/wire/errors.js';
+import { keyId } from '../../../trusted/wire/jws.js';
+import type { Receipt } from '../../../trusted/wire/receipt.js';
+import { UsageError } from '../../errors.js';
+import { readEvidenceFile } from '../../exchange-files.js';
+import { readReceiptFile, renderReceipt } from '../../receipt-file.js';
+import type { Context, Verb, VerbHelp } from '../../verb.js';
 
 export interface ReceiptVerifyOptions {
   readonly receipt: string;

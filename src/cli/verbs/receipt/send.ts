@@ -1,14 +1,14 @@
 // distillock receipt send: delivers a receipt that `destroy` could not deliver; until then the licence is open at the service.
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { CONFIG_KEYS } from '../../edge/config.js';
-import type { ServiceChoice } from '../../edge/licence/pinned-service.js';
-import type { ClosedLicence } from '../../edge/licence/service.js';
-import { UsageError } from '../errors.js';
-import { readReceipt, readReceiptFile } from '../receipt-file.js';
-import { addServiceFlags, type ServiceFlags, serviceChoiceOf } from '../service-flags.js';
-import type { Context, Verb, VerbHelp } from '../verb.js';
-import { sendReceipt } from './destroy.js';
+import { CONFIG_KEYS } from '../../../edge/config.js';
+import type { ServiceChoice } from '../../../edge/licence/pinned-service.js';
+import type { ClosedLicence } from '../../../edge/licence/service.js';
+import { UsageError } from '../../errors.js';
+import { readReceipt, readReceiptFile } from '../../receipt-file.js';
+import { addServiceFlags, type ServiceFlags, serviceChoiceOf } from '../../service-flags.js';
+import type { Context, Verb, VerbHelp } from '../../verb.js';
+import { sendReceipt } from '../destroy.js';
 
 export interface ReceiptSendOptions {
   readonly receipt: string;
@@ -41,7 +41,7 @@ interface ReceiptSendResult {
 }
 
 async function runReceiptSend(options: ReceiptSendOptions, context: Context): Promise<ReceiptSendResult> {
-  const { openService } = await import('../open-teacher.js');
+  const { openService } = await import('../../open-teacher.js');
   const jws = await readReceiptFile(options.receipt);
   const { bundleId } = readReceipt(jws);
   const stateDir = join(options.enclaveStateDir, bundleId.slice(0, 16));
