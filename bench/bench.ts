@@ -6,6 +6,8 @@ import type { BenchResult } from './schema.js';
 export interface BenchOptions {
   /** Counted runs (or pairs) to take the median of. */
   readonly runs: number;
+  /** Length of a timed load, where a bench has one; absent: its own. */
+  readonly seconds?: number;
   /** A line of progress on stderr. */
   readonly log: (line: string) => void;
 }

@@ -26,18 +26,27 @@ export async function runBenchCommand(argv: readonly string[], command: BenchCom
     .argument('[name]', 'bench to run')
     .option('--json <file>', 'write the results here as JSON')
     .option('--runs <n>', 'counted runs to take the median of', wholeNumber(1, 1000), 5)
+    .option('--seconds <n>', 'length of a timed load, where a bench has one', wholeNumber(1, 3600))
     .exitOverride()
     .configureOutput({ writeOut: (text) => stdout.write(text), outputError: () => {} });
   try {
     program.parse(argv, { from: 'user' });
     const [name] = program.args;
-    const { json, runs } = program.opts<{ readonly json?: string; readonly runs: number }>();
+    const { json, runs, seconds } = program.opts<{
+      readonly json?: string;
+      readonly runs: number;
+      readonly seconds?: number;
+    }>();
     if (name === undefined) {
       for (const known of await command.list()) stdout.write(`${known}\n`);
       return 0;
     }
     const run = await command.load(name);
-    const results = await run({ runs, log: (line) => stderr.write(`${line}\n`) });
+    const results = await run({
+      runs,
+      log: (line) => stderr.write(`${line}\n`),
+      ...(seconds === undefined ? {} : { seconds }),
+    });
     const report = checked({ name, date: new Date().toISOString(), machine: command.machine(), results });
     stdout.write(resultTable(report, wantsColour(stdout, env)));
     if (json !== undefined) await writeFileAtomic(json, `${JSON.stringify(report, null, 2)}\n`);

@@ -2,7 +2,7 @@
 // Used by the test (10 kills) and the licence bench (50).
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type IssuedLicence, issueLicence } from '../../src/owner/service/licences.js';
+import { type IssuedLicence, issueLicence, type LicenceOrder } from '../../src/owner/service/licences.js';
 import { linkAudit, verifyAudit } from '../../src/owner/store/audit.js';
 import { type Database, openDatabase } from '../../src/owner/store/database.js';
 import { listLicences } from '../../src/owner/store/licence-records.js';
@@ -33,6 +33,8 @@ export interface KillReport {
 
 const BUNDLE = 'cd'.repeat(32);
 const TOKENS = 10;
+/** Activation codes that are looked for on disk. */
+const CODES = 10;
 
 interface Question {
   readonly grant: string;
@@ -86,10 +88,17 @@ export async function killRepeatedly(options: KillOptions): Promise<KillReport> 
 
 async function issueMany(database: Database, count: number): Promise<readonly IssuedLicence[]> {
   const now = Math.floor(Date.now() / 1000);
-  const order = {
-    ...{ bundleId: BUNDLE, label: '', budgetTokens: TOKENS, leaseTokens: TOKENS, topK: 8, maxDevices: 1 },
-    ...{ precision: 'float32' as const, temperature: { min: 0.5, max: 4 }, expires: now + 86_400 },
-  } as const;
+  const order: LicenceOrder = {
+    bundleId: BUNDLE,
+    label: '',
+    budgetTokens: TOKENS,
+    leaseTokens: TOKENS,
+    topK: 8,
+    precision: 'float32',
+    temperature: { min: 0.5, max: 4 },
+    expires: now + 86_400,
+    maxDevices: 1,
+  };
   return Promise.all(Array.from({ length: count }, () => issueLicence(database, order, now)));
 }
 
@@ -134,7 +143,7 @@ async function findSecrets({ keys, dataFolder }: KillOptions, licences: readonly
     const buffer = Buffer.from(bytes);
     return [buffer, ...(['hex', 'base64', 'base64url'] as const).map((form) => Buffer.from(buffer.toString(form)))];
   };
-  const codes = licences.flatMap(({ activationCode }) => {
+  const codes = licences.slice(0, CODES).flatMap(({ activationCode }) => {
     return [Buffer.from(activationCode), ...forms(Buffer.from(activationCode.replaceAll('-', ''), 'hex'))];
   });
   const needles: Readonly<Record<string, readonly Buffer[]>> = {
