@@ -86,7 +86,7 @@ export async function activate(
     throw new PolicyError('service-missing', message);
   }
   await pinOwnerKey(stateDir, ownerKey);
-  const status = await obtainGrant({ client, service, activationCode, onNotice: note });
+  const { status } = await obtainGrant({ client, service, activationCode, onNotice: note });
   await pinService(stateDir, service.address);
   note(`unlocked with a licence from ${service.address.host}`);
   return status;

@@ -39,7 +39,7 @@ test('challenge, evidence, grant, leases, receipt: the enclave is unlocked, and 
     bodies.push(JSON.stringify(body), JSON.stringify(reply.body));
     return reply;
   };
-  assert.equal((await obtain()).state, 'unlocked');
+  assert.equal((await obtain()).status.state, 'unlocked');
   const relay = clientOf(service.url, { ledger });
   client.fetchLease = (request) => relay.lease(request);
   const session = await client.begin({ topK: 8, temperature: 1 });
@@ -85,7 +85,7 @@ test('network errors and 5xx are retried with the same body, refusals are not; w
     }
     return failures === 2 ? { status: 503, body: { error: { code: 'database-unavailable', message: 'x' } } } : honest();
   };
-  assert.equal((await obtain()).state, 'unlocked');
+  assert.equal((await obtain()).status.state, 'unlocked');
   assert.equal(new Set(grants).size, 1);
   assert.equal(grants.length, 3);
   const evidence = ledger.entries.filter(({ purpose }) => purpose === 'evidence');
@@ -254,7 +254,7 @@ test('a licence signed by somebody else, or a key swapped in the evidence, is re
   };
   await assert.rejects(obtain(), { kind: 'verification', code: 'evidence-rejected' });
   service.fault = null;
-  assert.equal((await obtain()).state, 'unlocked', 'control');
+  assert.equal((await obtain()).status.state, 'unlocked', 'control');
 });
 
 test('other terms beside the signed ones are pointed out and change nothing', async (t) => {
@@ -266,7 +266,7 @@ test('other terms beside the signed ones are pointed out and change nothing', as
     return { status: 200, body: { ...body, licence: { ...body.licence, budgetTokens: 1e9 } } };
   };
   const notices: string[] = [];
-  const status = await obtainGrant({
+  const { status } = await obtainGrant({
     client: enclave.client,
     service: clientOf(service.url, { ledger }),
     activationCode: service.code,

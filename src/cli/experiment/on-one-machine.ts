@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { appraise } from '../../attest/appraise.js';
 import { parseSimulated, verifySimulated } from '../../attest/evidence/simulated.js';
 import { verifyReceipt } from '../../attest/receipt.js';
+import { EgressLedger } from '../../edge/licence/ledger.js';
 import { type LockedTeacher, openLockedTeacher } from '../../edge/teacher/locked-teacher.js';
 import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import { grantLicence, type LicenceTerms } from '../../owner/grant.js';
@@ -16,6 +17,8 @@ import type { Receipt } from '../../trusted/wire/receipt.js';
 
 export interface LockedHere {
   readonly bundleDir: string;
+  /** The owner's secrets, in a file. */
+  readonly keyFile: string;
   readonly bundleId: string;
   readonly keys: OwnerKeys;
   readonly seconds: number;
@@ -31,9 +34,10 @@ export async function lockHere(
   const started = performance.now();
   const bundleDir = join(folder, `${name}.lock`);
   const { bundleId, keys } = await lockModel({ checkpoint, outDir: bundleDir, ...options });
-  await saveOwnerKeys(join(folder, `${name}.owner-secrets.json`), keys);
+  const keyFile = join(folder, `${name}.owner-secrets.json`);
+  await saveOwnerKeys(keyFile, keys);
   await saveOwnerPublicKey(join(folder, `${name}.owner.json`), keys);
-  return { bundleDir, bundleId, keys, seconds: (performance.now() - started) / 1000 };
+  return { bundleDir, keyFile, bundleId, keys, seconds: (performance.now() - started) / 1000 };
 }
 
 /** Starts an enclave for the bundle without a licence: it answers, and refuses. */
@@ -41,8 +45,10 @@ export function startUnlicensed(
   locked: LockedHere,
   stateDir: string,
   onNotice: (line: string) => void,
+  ledger: EgressLedger = new EgressLedger(),
 ): Promise<LockedTeacher> {
-  return openLockedTeacher({ bundleDir: locked.bundleDir, ownerKey: locked.keys.signingKey, stateDir, onNotice });
+  const { bundleDir, keys } = locked;
+  return openLockedTeacher({ bundleDir, ownerKey: keys.signingKey, stateDir, onNotice, ledger });
 }
 
 export interface Licensed {
@@ -56,7 +62,11 @@ export interface Licensed {
 const HERE = 'this process';
 
 /** The owner's side of a licence, in full: nonce, evidence, verification, appraisal, grant; then the enclave unlocks. */
-export async function licenseHere(locked: LockedHere, teacher: LockedTeacher, terms: LicenceTerms): Promise<Licensed> {
+export async function licenseHere(
+  locked: Pick<LockedHere, 'bundleId' | 'keys'>,
+  teacher: LockedTeacher,
+  terms: LicenceTerms,
+): Promise<Licensed> {
   const root = teacher.process?.simulatedRoot;
   if (root === undefined)
     throw new EnvironmentError('enclave-running', 'another enclave already runs on this state folder; stop it first');

@@ -11,13 +11,14 @@ export interface ObtainOptions {
   readonly onNotice?: (line: string) => void;
 }
 
+export interface Obtained {
+  readonly status: EnclaveStatus;
+  /** What was sent for it: names the key that the enclave's receipt will be signed with. */
+  readonly evidence: Uint8Array;
+}
+
 /** Throws what the service refuses with, or what the enclave refuses with when the grant is not what it should be. */
-export async function obtainGrant({
-  client,
-  service,
-  activationCode,
-  onNotice,
-}: ObtainOptions): Promise<EnclaveStatus> {
+export async function obtainGrant({ client, service, activationCode, onNotice }: ObtainOptions): Promise<Obtained> {
   const { bundleId } = await client.status();
   const { nonce } = await service.challenge(bundleId);
   const evidence = await client.attest(nonce);
@@ -29,7 +30,7 @@ export async function obtainGrant({
       `the service described other terms than those it signed (${differing.join(', ')}); the signed ones count`,
     );
   }
-  return status;
+  return { status, evidence };
 }
 
 /** Names of terms that the service's description gives otherwise than the licence that the enclave accepted. */
