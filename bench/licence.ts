@@ -1,13 +1,14 @@
 // What the licence service does on one machine with PostgreSQL beside it: grants a second, latency of grants that come at 200 a second
 // for a minute, verification time per evidence kind, and what 50 kills in mid-grant cost. fsync is on.
 import { randomBytes } from 'node:crypto';
+import { simulatedPolicy } from '../src/attest/policy/policy.js';
 import { createOwnerKeys } from '../src/owner/owner-keys.js';
-import { simulatedAppraiser } from '../src/owner/service/appraiser.js';
+import { appraiserOf } from '../src/owner/service/appraiser.js';
 import { openDatabase } from '../src/owner/store/database.js';
 import type { BenchOptions } from './bench.js';
 import { summarise } from './interleave.js';
 import type { BenchResult } from './schema.js';
-import { createDevice, createSimulatedRoot } from './workload/device.js';
+import { BUNDLE, createDevice, createSimulatedRoot } from './workload/device.js';
 import { closedLoop, openLoop, percentile, prepareGrants } from './workload/grant-load.js';
 import { killRepeatedly } from './workload/kills.js';
 import { startPostgres } from './workload/postgres.js';
@@ -27,10 +28,10 @@ const VERIFICATIONS: readonly Verification[] = [['simulated', prepareSimulated]]
 
 async function prepareSimulated(): Promise<() => unknown> {
   const root = createSimulatedRoot();
-  const device = await createDevice({ root, bundleId: 'cd'.repeat(32), ownerKey: createOwnerKeys().signingKey });
+  const device = await createDevice({ root, bundleId: BUNDLE, ownerKey: createOwnerKeys().signingKey });
   const nonce = new Uint8Array(randomBytes(32));
   const evidence = device.evidence(nonce);
-  const appraiser = simulatedAppraiser({ root: root.signingKey, measurements: 'any' });
+  const appraiser = appraiserOf({ policy: simulatedPolicy(BUNDLE, root.signingKey), collateral: {} });
   return () => appraiser(evidence, nonce, 0);
 }
 

@@ -11,7 +11,9 @@ import { keyId, signJws } from '../../src/trusted/wire/jws.js';
 import type { ReceiptEntry } from '../../src/trusted/wire/receipt.js';
 import { type Claims, encodeEvidence, reportData } from '../../src/trusted/wire/report-data.js';
 
-export const MEASUREMENT: string = 'ab'.repeat(32);
+/** The bundle that everything here is about. */
+export const BUNDLE: string = 'cd'.repeat(32);
+const MEASUREMENT = 'ab'.repeat(32);
 
 /** A root that signs simulated quotes. */
 export interface SimulatedRoot {

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createActivationCode, hashActivationCode } from '../../src/owner/service/activation-code.js';
 import type { Database } from '../../src/owner/store/database.js';
 import { insertLicence } from '../../src/owner/store/licence-records.js';
-import { createDevice, type Device } from './device.js';
+import { BUNDLE, createDevice, type Device } from './device.js';
 import { createServiceClient, grantBody } from './service-client.js';
 import type { ServiceSetup } from './service-process.js';
 
@@ -16,7 +16,6 @@ export interface LoadReport {
   readonly failed: number;
 }
 
-const BUNDLE = 'cd'.repeat(32);
 /** Devices are costly to make; each renews with a licence of its own, many times. */
 const DEVICES = 500;
 const PER_TRANSACTION = 500;

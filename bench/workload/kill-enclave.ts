@@ -4,8 +4,9 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { appraise } from '../../src/attest/appraise.js';
 import { parseSimulated, verifySimulated } from '../../src/attest/evidence/simulated.js';
+import { appraise } from '../../src/attest/policy/appraise.js';
+import { simulatedPolicy } from '../../src/attest/policy/policy.js';
 import { EnclaveClient } from '../../src/edge/enclave/client.js';
 import { type EnclaveProcess, launchEnclave } from '../../src/edge/enclave/launch.js';
 import { type Grant, grantLicence, type LicenceTerms } from '../../src/owner/grant.js';
@@ -80,10 +81,10 @@ async function grantFor(
   { process, client }: Running,
   budgetTokens: number,
 ): Promise<Grant> {
+  const now = Math.floor(Date.now() / 1000);
   const nonce = new Uint8Array(randomBytes(32));
   const verified = verifySimulated(parseSimulated(await client.attest(nonce)), process.simulatedRoot, nonce);
-  const evidence = appraise(verified, { kinds: ['simulated'], bundleIds: [bundleId], measurements: 'any' });
-  const now = Math.floor(Date.now() / 1000);
+  const evidence = appraise(verified, simulatedPolicy(bundleId, process.simulatedRoot), now);
   const terms: LicenceTerms = {
     budgetTokens,
     topK: 4,

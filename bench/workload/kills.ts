@@ -6,7 +6,7 @@ import { type IssuedLicence, issueLicence, type LicenceOrder } from '../../src/o
 import { linkAudit, verifyAudit } from '../../src/owner/store/audit.js';
 import { type Database, openDatabase } from '../../src/owner/store/database.js';
 import { listLicences } from '../../src/owner/store/licence-records.js';
-import { createDevice, type Device } from './device.js';
+import { BUNDLE, createDevice, type Device } from './device.js';
 import { createServiceClient, grantBody, type ServiceClient, type ServiceReply } from './service-client.js';
 import { type ServiceProcess, type ServiceSetup, startService } from './service-process.js';
 
@@ -31,7 +31,6 @@ export interface KillReport {
   readonly secretsOnDisk: readonly string[];
 }
 
-const BUNDLE = 'cd'.repeat(32);
 const TOKENS = 10;
 /** Activation codes that are looked for on disk. */
 const CODES = 10;

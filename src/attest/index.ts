@@ -1,8 +1,20 @@
 // Verifiers of evidence, pure functions: `distillock/attest`.
-export { type AttestationPolicy, appraise } from './appraise.js';
+export { type DcapCollateral, parseDcapCollateral } from './dcap/collateral.js';
+export { INTEL_SGX_ROOT } from './dcap/intel-chain.js';
+export { type DcapQuote, parseDcapQuote } from './dcap/quote.js';
+export { DCAP_STATUSES } from './dcap/tcb-status.js';
+export { type DcapVerification, verifyDcapQuote } from './dcap/verify-dcap.js';
+export type { Collateral } from './evidence/collateral.js';
 export { decodeEvidence } from './evidence/decode-evidence.js';
+export { readCollateral } from './evidence/read-collateral.js';
 export { parseSimulated, verifySimulated } from './evidence/simulated.js';
+export { appraiseEvidence, type EvidenceContext, verifyEvidence, verifyQuote } from './evidence/verify-evidence.js';
 export { verifyLeaseRequest } from './lease-request.js';
+export { appraise, type ExplainedFacts, explain } from './policy/appraise.js';
+export { type AttestationPolicy, simulatedPolicy } from './policy/policy.js';
+export { parsePolicy, readPolicy } from './policy/read-policy.js';
+export type { Rule } from './policy/rule.js';
+export { type TrustRoots, trustRoots } from './policy/trust-roots.js';
 export { parseReceipt, verifyReceipt } from './receipt.js';
 export {
   type AppraisedEvidence,

@@ -20,7 +20,7 @@ export interface DcapStatus {
   readonly advisories: readonly string[];
   /** The smaller one of TCB info and QE identity. */
   readonly tcbEvaluationDataNumber: number;
-  /** Unix seconds of the oldest issueDate / thisUpdate among the collateral. */
+  /** Unix seconds of the oldest issueDate / thisUpdate of TCB info, QE identity and PCK list. The root's list is issued once a year. */
   readonly collateralIssued: number;
 }
 

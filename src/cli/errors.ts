@@ -59,6 +59,8 @@ const HINTS_BY_CODE: Readonly<Record<string, string | null>> = {
   'evidence-nonce': null,
   'evidence-bundle': null,
   'evidence-owner': null,
+  'collateral-missing': null,
+  'simulated-root': 'Pin the root in the policy, under simulated: roots.',
 };
 const HINTS_BY_KIND: Readonly<Record<string, string>> = {
   verification: 'Do not use this file; get it again from where it came from.',
@@ -69,7 +71,7 @@ const HINTS_BY_KIND: Readonly<Record<string, string>> = {
 export function describeError(error: unknown): ErrorReport {
   if (error instanceof DistillockError) {
     const { code, kind, message, details } = error;
-    const usage = error instanceof UsageError || code.startsWith('setting-');
+    const usage = error instanceof UsageError || code.startsWith('setting-') || code.startsWith('policy-');
     const known = Object.hasOwn(HINTS_BY_CODE, code) ? HINTS_BY_CODE[code] : HINTS_BY_KIND[kind];
     const hint = error instanceof InterruptedError ? error.hint : (known ?? null);
     return { code, kind, message, hint, details, exitCode: code === 'interrupted' ? 130 : usage ? 2 : 1 };

@@ -34,3 +34,10 @@ export function nonceBytes(text: string): Uint8Array {
   if (/^[0-9a-fA-F]{64}$/.test(text)) return new Uint8Array(Buffer.from(text, 'hex'));
   throw new InvalidArgumentError('Give 32 bytes as 64 hex digits, for instance from `openssl rand -hex 32`.');
 }
+
+/** For commander: Unix seconds, or an ISO date or time. */
+export function unixTime(text: string): number {
+  const seconds = /^\d{1,12}$/.test(text) ? Number(text) : Math.floor(Date.parse(text) / 1000);
+  if (Number.isSafeInteger(seconds) && seconds >= 0 && /^\d{1,12}$|^\d{4}-\d{2}-\d{2}/.test(text)) return seconds;
+  throw new InvalidArgumentError('Give Unix seconds, or a time such as 2025-07-04T10:00:00Z.');
+}

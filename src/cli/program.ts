@@ -23,6 +23,7 @@ export async function runProgram(words: readonly string[], options: ProgramOptio
   const { stdout, stderr, env } = options;
   const argv = words[0] === 'help' && words.length > 1 ? [...words.slice(1), '--help'] : words;
   const json = argv.includes('--json');
+  let exitCode = 0;
   const debug = (env.DISTILLOCK_DEBUG ?? '') !== '';
   try {
     const [first, second] = argv.filter((word) => !word.startsWith('-'));
@@ -40,7 +41,7 @@ export async function runProgram(words: readonly string[], options: ProgramOptio
     }
     const own = verb === null ? undefined : findCommand(program, verb.name);
     await program.parseAsync(own === undefined ? argv : argv.map((word) => spellFlag(word, own)), { from: 'user' });
-    return 0;
+    return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     const shown = error instanceof CommanderError ? usageError(error) : error;
@@ -116,6 +117,9 @@ export async function runProgram(words: readonly string[], options: ProgramOptio
       print: (text) => asJson || stdout.write(text.endsWith('\n') ? text : `${text}\n`),
       write: (text) => asJson || stdout.write(text),
       note: (text) => stderr.write(`${text}\n`),
+      refuse: () => {
+        exitCode = 1;
+      },
       progress(title) {
         const progress = createProgress(title, stderr);
         open.push(progress);

@@ -18,6 +18,8 @@ export interface Context {
   /** A line of information on stderr. */
   note(text: string): void;
   progress(title: string): Progress;
+  /** The result is an answer, but "no": it is printed as usual, and the exit code is 1. */
+  refuse(): void;
 }
 
 /** A verb without its action. */

@@ -2,8 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { appraise } from '../../src/attest/appraise.js';
 import { parseSimulated, verifySimulated } from '../../src/attest/evidence/simulated.js';
+import { appraise } from '../../src/attest/policy/appraise.js';
+import { simulatedPolicy } from '../../src/attest/policy/policy.js';
 import type { AppraisedEvidence } from '../../src/attest/verified.js';
 import { EnclaveClient } from '../../src/edge/enclave/client.js';
 import { type EnclaveProcess, type LaunchOptions, launchEnclave } from '../../src/edge/enclave/launch.js';
@@ -68,7 +69,8 @@ export async function appraised(
   const nonce = new Uint8Array(randomBytes(32));
   const evidence = parseSimulated(await enclave.client.attest(nonce));
   const verified = verifySimulated(evidence, enclave.process.simulatedRoot, nonce);
-  return appraise(verified, { kinds: ['simulated'], bundleIds: [bundle.bundleId], measurements: 'any' });
+  const policy = simulatedPolicy(bundle.bundleId, enclave.process.simulatedRoot);
+  return appraise(verified, policy, Math.floor(Date.now() / 1000));
 }
 
 /** The whole conversation: attest, verify, appraise, grant, unlock. */

@@ -2,7 +2,8 @@
 // gives address and activation code. It ends with stdin. Not a test itself.
 import { execFileSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { simulatedAppraiser } from '../../src/owner/service/appraiser.js';
+import { simulatedPolicy } from '../../src/attest/policy/policy.js';
+import { appraiserOf } from '../../src/owner/service/appraiser.js';
 import { issueLicence } from '../../src/owner/service/licences.js';
 import { runLicenceService } from '../../src/owner/service/run.js';
 import { openDatabase } from '../../src/owner/store/database.js';
@@ -46,7 +47,8 @@ async function serve(order: ServiceOrder): Promise<void> {
     },
     now,
   );
-  const appraiser = simulatedAppraiser({ root: decodeBase64url(order.simulatedRoot), measurements: 'any' });
+  const policy = simulatedPolicy(order.bundleId, decodeBase64url(order.simulatedRoot));
+  const appraiser = appraiserOf({ policy, collateral: {} });
   const { url } = await runLicenceService({ database, keys: [keys], appraiser, host: order.host, port: 0 });
   process.stdout.write(`${JSON.stringify({ url, activationCode })}\n`);
 }

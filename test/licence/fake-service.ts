@@ -4,9 +4,10 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
-import { appraise } from '../../src/attest/appraise.js';
 import { parseSimulated, verifySimulated } from '../../src/attest/evidence/simulated.js';
 import { verifyLeaseRequest } from '../../src/attest/lease-request.js';
+import { appraise } from '../../src/attest/policy/appraise.js';
+import { simulatedPolicy } from '../../src/attest/policy/policy.js';
 import { verifyReceipt } from '../../src/attest/receipt.js';
 import type { AppraisedEvidence } from '../../src/attest/verified.js';
 import { parseServiceAddress } from '../../src/edge/licence/address.js';
@@ -83,7 +84,7 @@ export async function startFakeService(
       try {
         const parsed = parseSimulated(decodeBase64url(evidence));
         const verified = verifySimulated(parsed, root(), decodeBase64url(nonce));
-        appraised = appraise(verified, { kinds: ['simulated'], bundleIds: [bundle.bundleId], measurements: 'any' });
+        appraised = appraise(verified, simulatedPolicy(bundle.bundleId, root()), Math.floor(Date.now() / 1000));
       } catch {
         return refused(403, 'evidence-rejected');
       }

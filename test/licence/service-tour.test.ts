@@ -17,7 +17,12 @@ interface Served {
 }
 
 /** `distillock licence serve` with TLS for `localhost`, on the enclave's root. */
-async function serve(t: TestContext, folder: string, { keys }: Owned, simulatedRoot: string): Promise<Served> {
+async function serve(
+  t: TestContext,
+  folder: string,
+  { keys }: Owned,
+  { bundleId, simulatedRoot }: { readonly bundleId: string; readonly simulatedRoot: string },
+): Promise<Served> {
   const { ca, cert, key } = certificateFor('localhost');
   const files = { ca: join(folder, 'ca.pem'), cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') };
   for (const [name, text] of [
@@ -26,9 +31,13 @@ async function serve(t: TestContext, folder: string, { keys }: Owned, simulatedR
     ['key', key],
   ] as const)
     await writeFile(files[name], text);
+  const policy = join(folder, 'policy.yaml');
+  const simulated = { roots: [simulatedRoot], measurements: 'any' };
+  // JSON is YAML.
+  await writeFile(policy, JSON.stringify({ version: 1, bundles: [bundleId], simulated }));
   const database = ['--database', join(folder, 'licences')];
   const tls = ['--tls_cert', files.cert, '--tls_key', files.key];
-  const words = ['--keys', keys, '--simulated_root', simulatedRoot, '--listen', '127.0.0.1:0', ...tls, ...database];
+  const words = ['--keys', keys, '--policy', policy, '--listen', '127.0.0.1:0', ...tls, ...database];
   const service = start(process.cwd(), 'licence', 'serve', ...words);
   t.after(async () => {
     service.child.kill('SIGTERM');
@@ -43,7 +52,7 @@ test('issue, serve, distill with a code, generate with leases, destroy, closed a
   const owned = await lockStories(folder, 'teacher');
   const { bundle, publicKey, state } = owned;
   const fresh = await json('enclave', '--bundle', bundle, ...state, '--owner_key', publicKey);
-  const { url, ca, database } = await serve(t, folder, owned, fresh.simulatedRoot);
+  const { url, ca, database } = await serve(t, folder, owned, fresh);
   const limits = ['--budget_tokens', '100_000', '--lease_tokens', '1_000'];
   const issued = await json('licence', 'issue', '--bundle', bundle, ...limits, ...database);
   const { licenceId } = issued.licence;

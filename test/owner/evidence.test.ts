@@ -1,8 +1,9 @@
 // Simulated evidence: each check refuses on its own, appraisal needs every rule named, and no key goes to another owner's enclave.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { appraise } from '../../src/attest/appraise.js';
 import { parseSimulated, verifySimulated } from '../../src/attest/evidence/simulated.js';
+import { appraise } from '../../src/attest/policy/appraise.js';
+import { type AttestationPolicy, simulatedPolicy } from '../../src/attest/policy/policy.js';
 import type { AppraisedEvidence } from '../../src/attest/verified.js';
 import { grantLicence } from '../../src/owner/grant.js';
 import { createOwnerKeys } from '../../src/owner/owner-keys.js';
@@ -31,19 +32,18 @@ function evidence(quoted: Claims = claims, changes: object = {}): Uint8Array {
 test('genuine evidence verifies and is accepted by a policy that names it', () => {
   const verified = verifySimulated(parseSimulated(evidence()), root.signingKey, nonce);
   assert.deepEqual(verified.claims, claims);
-  const policy = { kinds: ['simulated'], bundleIds: [claims.bundleId], measurements: [measurement] };
-  assert.deepEqual(appraise(verified, policy).platform, { kind: 'simulated', measurement });
-  appraise(verified, { ...policy, measurements: 'any' });
-  const rules: [object, string][] = [
-    [{ kinds: [] }, 'evidence-kind'],
-    [{ kinds: ['sgx'] }, 'evidence-kind'],
-    [{ bundleIds: [] }, 'evidence-bundle'],
-    [{ measurements: [] }, 'measurement'],
-    [{ measurements: ['00'.repeat(32)] }, 'measurement'],
+  const policy = simulatedPolicy(claims.bundleId, root.signingKey, [measurement]);
+  assert.deepEqual(appraise(verified, policy, 0).platform, { kind: 'simulated', measurement });
+  appraise(verified, simulatedPolicy(claims.bundleId, root.signingKey), 0);
+  const { simulated: _, ...noKind } = policy;
+  const pins = policy.simulated!;
+  const rules: [AttestationPolicy, string][] = [
+    [noKind, 'evidence-kind'],
+    [{ ...policy, bundles: [] }, 'evidence-bundle'],
+    [{ ...policy, simulated: { ...pins, measurements: [] } }, 'measurement'],
+    [{ ...policy, simulated: { ...pins, measurements: ['00'.repeat(32)] } }, 'measurement'],
   ];
-  for (const [changes, code] of rules) {
-    assert.throws(() => appraise(verified, { ...policy, ...changes }), { kind: 'policy', code });
-  }
+  for (const [changed, code] of rules) assert.throws(() => appraise(verified, changed, 0), { kind: 'policy', code });
 });
 
 test('another root, nonce, key, bundle or owner is refused', () => {
@@ -78,10 +78,11 @@ test('evidence truncated at every byte or with any byte changed is refused', () 
 });
 
 test('no key is granted to an enclave that obeys another owner, nor under impossible terms', async () => {
-  const policy = { kinds: ['simulated'], bundleIds: [claims.bundleId], measurements: [measurement] };
+  const policy = simulatedPolicy(claims.bundleId, root.signingKey, [measurement]);
   const accepted: AppraisedEvidence = appraise(
     verifySimulated(parseSimulated(evidence()), root.signingKey, nonce),
     policy,
+    0,
   );
   const terms = {
     budgetTokens: 1,

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { chmod, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { createDevice, createSimulatedRoot } from '../../bench/workload/device.js';
+import { type TestContext, test } from 'node:test';
+import { createDevice, createSimulatedRoot, type SimulatedRoot } from '../../bench/workload/device.js';
+import { writeSimulatedPolicy } from '../../bench/workload/service-process.js';
 import { readLine } from '../../src/cli/passphrase.js';
 import { loadOwnerKeys } from '../../src/owner/owner-keys.js';
 import { encodeBase64url } from '../../src/trusted/wire/base64url.js';
@@ -26,8 +27,8 @@ async function withPassphrase<T>(passphrase: string | undefined, work: () => Pro
   }
 }
 
-test('keys: encrypted at rest, opened by their passphrase, rotated, private', async (t) => {
-  const dir = folder(t);
+test('keys: encrypted at rest, opened by their passphrase, rotated, private', async () => {
+  const dir = folder();
   const file = join(dir, 't.keys');
   assert.equal((await failure('keys', 'init', '--keys', file)).code, 'passphrase-missing');
   const short = await withPassphrase('short', () => failure('keys', 'init', '--keys', file));
@@ -71,9 +72,9 @@ test('a passphrase is read without echo: Return ends it, Backspace takes back, C
   assert.equal(input.listenerCount('data'), 0);
 });
 
-test('wrong use of serve and issue is refused before anything is opened', async (t) => {
-  const dir = folder(t);
-  const serve = ['licence', 'serve', '--keys', join(dir, 'none'), '--simulated_root', 'A'.repeat(43)];
+test('wrong use of serve and issue is refused before anything is opened', async () => {
+  const dir = folder();
+  const serve = ['licence', 'serve', '--keys', join(dir, 'none'), '--policy', join(dir, 'none.yaml')];
   assert.equal((await failure(...serve, '--listen', '0.0.0.0:0')).code, 'usage');
   assert.equal((await failure(...serve, '--listen', 'nowhere')).code, 'usage');
   assert.equal((await failure(...serve, '--tls_cert', 'x')).code, 'usage');
@@ -86,21 +87,22 @@ test('wrong use of serve and issue is refused before anything is opened', async 
 });
 
 /** The service as a process; resolves once it is ready. */
-async function served(dir: string, database: string, root: Uint8Array) {
+async function served(dir: string, database: string, root: SimulatedRoot) {
+  await writeSimulatedPolicy(join(dir, 'policy.yaml'), root);
   const keys = join(dir, 't.keys');
   const args = ['--listen', '127.0.0.1:0', '--keys', keys, '--database', database, '--json'];
-  const service = start(dir, 'licence', 'serve', ...args, '--simulated_root', encodeBase64url(root));
+  const service = start(dir, 'licence', 'serve', ...args, '--policy', 'policy.yaml');
   const url = await until('the ready line', () => /"event":"ready","url":"([^"]+)"/.exec(service.output())?.[1]);
   return { ...service, url };
 }
 
-async function tour(t: Parameters<typeof folder>[0], database: string, dir: string): Promise<void> {
+async function tour(t: TestContext, database: string, dir: string): Promise<void> {
   process.env.DISTILLOCK_PASSPHRASE = PASSPHRASE;
   t.after(() => delete process.env.DISTILLOCK_PASSPHRASE);
   await json('keys', 'init', '--keys', join(dir, 't.keys'));
   const keys = await loadOwnerKeys(join(dir, 't.keys'), async () => PASSPHRASE);
   const root = createSimulatedRoot();
-  const service = await served(dir, database, root.signingKey);
+  const service = await served(dir, database, root);
   t.after(() => service.child.kill('SIGKILL'));
   const at = ['--database', database] as const;
   const terms = ['--bundle_id', BUNDLE, '--budget_tokens', '1_000', '--lease_tokens', '100', '--label', 'alice'];
@@ -131,10 +133,10 @@ async function tour(t: Parameters<typeof folder>[0], database: string, dir: stri
 }
 
 test('issue, grant, list, show, revoke, audit while the service has the folder (PGlite)', async (t) => {
-  const dir = folder(t);
+  const dir = folder();
   await tour(t, join(dir, 'licences'), dir);
 });
 
 test('the same beside a service on a server (PostgreSQL)', { skip: skipServer() }, async (t) => {
-  await tour(t, await serverUrl(), folder(t));
+  await tour(t, await serverUrl(), folder());
 });

@@ -14,9 +14,11 @@ export interface TestDatabase {
   readonly database: Database;
 }
 
+const folders: string[] = [];
 let server: Promise<PostgresServer> | null = null;
 after(async () => {
   await (await server)?.stop();
+  for (const path of folders) rmSync(path, { recursive: true, force: true });
 });
 
 /** A reason to skip what needs a server; false: it is there. Under CI a missing server is a failure. */
@@ -37,9 +39,10 @@ export async function serverFolder(): Promise<string> {
   return (await server).folder;
 }
 
-export function folder(t: TestContext): string {
+/** A new folder; removed when the file's tests are over, and so after all that lies in it was closed. */
+export function folder(): string {
   const path = mkdtempSync(join(tmpdir(), 'distillock-service-'));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
+  folders.push(path);
   return path;
 }
 
@@ -51,7 +54,7 @@ async function opened(t: TestContext, kind: TestDatabase['kind'], location: stri
 
 /** `work` must close nothing it did not open. */
 export function onBoth(name: string, work: (t: TestContext, database: TestDatabase) => Promise<void>): void {
-  test(`${name} (PGlite)`, async (t) => work(t, await opened(t, 'PGlite', join(folder(t), 'database'))));
+  test(`${name} (PGlite)`, async (t) => work(t, await opened(t, 'PGlite', join(folder(), 'database'))));
   test(`${name} (PostgreSQL)`, { skip: skipServer() }, async (t) => {
     await work(t, await opened(t, 'PostgreSQL', await serverUrl()));
   });

@@ -5,9 +5,10 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createDevice } from '../../bench/workload/device.js';
+import { simulatedPolicy } from '../../src/attest/policy/policy.js';
 import type { EnclaveClient } from '../../src/edge/enclave/client.js';
 import { createOwnerKeys } from '../../src/owner/owner-keys.js';
-import { simulatedAppraiser } from '../../src/owner/service/appraiser.js';
+import { appraiserOf } from '../../src/owner/service/appraiser.js';
 import { createHttpApp } from '../../src/owner/service/http.js';
 import { issueLicence, type LicenceOrder } from '../../src/owner/service/licences.js';
 import { createLicenceService } from '../../src/owner/service/service.js';
@@ -30,7 +31,10 @@ async function conversation(t: TestContext) {
   t.after(() => database.close());
   const clock = { skew: 0 };
   const now = (): number => nowSeconds() + clock.skew;
-  const appraiser = simulatedAppraiser({ root: enclave.process.simulatedRoot, measurements: 'any' });
+  const appraiser = appraiserOf({
+    policy: simulatedPolicy(bundle.bundleId, enclave.process.simulatedRoot),
+    collateral: {},
+  });
   const service = createLicenceService({ database, keys: [bundle.keys], appraiser, now });
   const app = createHttpApp({ service });
   const middle: Middle = {};

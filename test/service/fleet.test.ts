@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { writeSimulatedPolicy } from '../../bench/workload/service-process.js';
 import { saveOwnerKeys } from '../../src/owner/owner-keys.js';
 import { issueLicence, showLicence } from '../../src/owner/service/licences.js';
 import { linkAudit, verifyAudit } from '../../src/owner/store/audit.js';
@@ -21,15 +22,15 @@ interface Fleet extends Parties {
 }
 
 async function startFleet(t: TestContext): Promise<Fleet> {
-  const dir = folder(t);
+  const dir = folder();
   const location = await serverUrl();
   const parties = createParties();
   await saveOwnerKeys(join(dir, 't.keys'), parties.keys);
   const args = ['--keys', 't.keys', '--database', location, '--listen', '127.0.0.1:0', '--json'];
-  const root = encodeBase64url(parties.root.signingKey);
+  await writeSimulatedPolicy(join(dir, 'policy.yaml'), parties.root);
   // All at once on an empty database: the schema, too, is made by one of them.
   const services = Array.from({ length: PROCESSES }, () =>
-    start(dir, 'licence', 'serve', ...args, '--simulated_root', root),
+    start(dir, 'licence', 'serve', ...args, '--policy', 'policy.yaml'),
   );
   t.after(() => services.map(({ child }) => child.kill('SIGKILL')));
   const clients: Client[] = [];

@@ -19,8 +19,8 @@ async function tenKills(database: string, dataFolder: string): Promise<void> {
   assert.ok(cutOff >= KILLS, `only ${cutOff} requests were cut off`);
 }
 
-test('ten kills of a service on PGlite', async (t) => {
-  const location = join(folder(t), 'licences');
+test('ten kills of a service on PGlite', async () => {
+  const location = join(folder(), 'licences');
   await tenKills(location, location);
 });
 

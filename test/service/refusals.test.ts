@@ -9,7 +9,7 @@ import { encodeBase64url } from '../../src/trusted/wire/base64url.js';
 import { verifyLease } from '../../src/trusted/wire/lease.js';
 import { verifyLicence } from '../../src/trusted/wire/licence.js';
 import { onBoth } from './databases.js';
-import { BUNDLE, granted, inProcess, nowSeconds, refused } from './served.js';
+import { BUNDLE, granted, inProcess, nowSeconds, OTHER_BUNDLE, refused } from './served.js';
 
 onBoth(
   'a grant opens on its device only, holds the terms, and is answered again unchanged',
@@ -68,18 +68,18 @@ onBoth(
     const ask = (evidence: Uint8Array, code = activationCode) => client.grant(nonce, evidence, code);
     const forged = (changes: object) => simulatedEvidence(root, alice.claims, nonce, { ...alice.claims, ...changes });
     const mallory = await device();
-    const elsewhere = await createDevice({ root, bundleId: 'ef'.repeat(32), ownerKey: keys.signingKey });
+    const elsewhere = await createDevice({ root, bundleId: OTHER_BUNDLE, ownerKey: keys.signingKey });
     const disloyal = await device({ ownerKey: createOwnerKeys().signingKey });
     const rootless = await createDevice({ root: createSimulatedRoot(), bundleId: BUNDLE, ownerKey: keys.signingKey });
     const cases: [string, Uint8Array][] = [
       ['report-data', alice.evidence(new Uint8Array(32))],
       ['report-data', forged({ signingKey: mallory.claims.signingKey })],
       ['report-data', forged({ encryptionKey: mallory.claims.encryptionKey })],
-      ['report-data', forged({ bundleId: 'ef'.repeat(32) })],
+      ['report-data', forged({ bundleId: OTHER_BUNDLE })],
       ['evidence-bundle', elsewhere.evidence(nonce)],
       ['evidence-owner', disloyal.evidence(nonce)],
       ['signature', rootless.evidence(nonce)],
-      ['evidence-kind', forged({ kind: 'sgx' })],
+      ['dcap-quote', forged({ kind: 'sgx' })],
     ];
     for (const [reason, evidence] of cases) refused(await ask(evidence), 403, 'evidence-rejected', reason);
     assert.equal((await ask(new Uint8Array(10))).body.error.code, 'evidence-rejected');

@@ -1,9 +1,16 @@
 // A licence service for tests: keys, one licence, a client that speaks its JSON. Not a test itself.
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
-import { createDevice, createSimulatedRoot, type Device, type SimulatedRoot } from '../../bench/workload/device.js';
+import {
+  BUNDLE,
+  createDevice,
+  createSimulatedRoot,
+  type Device,
+  type SimulatedRoot,
+} from '../../bench/workload/device.js';
+import { simulatedPolicy } from '../../src/attest/policy/policy.js';
 import { createOwnerKeys, type OwnerKeys } from '../../src/owner/owner-keys.js';
-import { simulatedAppraiser } from '../../src/owner/service/appraiser.js';
+import { type Appraiser, appraiserOf } from '../../src/owner/service/appraiser.js';
 import { createHttpApp } from '../../src/owner/service/http.js';
 import { type IssuedLicence, issueLicence, type LicenceOrder } from '../../src/owner/service/licences.js';
 import { type RunOptions, runLicenceService } from '../../src/owner/service/run.js';
@@ -12,7 +19,14 @@ import type { Database } from '../../src/owner/store/database.js';
 import { decodeBase64url, encodeBase64url } from '../../src/trusted/wire/base64url.js';
 import type { Licence } from '../../src/trusted/wire/licence.js';
 
-export const BUNDLE: string = 'cd'.repeat(32);
+export { BUNDLE };
+export const OTHER_BUNDLE: string = 'ef'.repeat(32);
+
+/** Any code of the SIMULATED platform, for either bundle. */
+export function appraiserFor(root: { readonly signingKey: Uint8Array }): Appraiser {
+  const policy = { ...simulatedPolicy(BUNDLE, root.signingKey), bundles: [BUNDLE, OTHER_BUNDLE] };
+  return appraiserOf({ policy, collateral: {} });
+}
 
 export interface Reply {
   readonly status: number;
@@ -97,7 +111,7 @@ export function inProcess(
   const clock = { skew: 0 };
   const failures: unknown[] = [];
   const now = (): number => nowSeconds() + clock.skew;
-  const appraiser = simulatedAppraiser({ root: parties.root.signingKey, measurements: 'any' });
+  const appraiser = appraiserFor(parties.root);
   const service = createLicenceService({ database, keys: [parties.keys], appraiser, now });
   const app = createHttpApp({ service, onFailure: (error) => failures.push(error) });
   const client = clientOf((path, init) => app.request(path, init));
@@ -111,7 +125,7 @@ export async function onPort(
   parties: Parties,
   options: Partial<RunOptions> = {},
 ): Promise<{ readonly url: string; readonly client: Client; stop(): Promise<unknown> }> {
-  const appraiser = simulatedAppraiser({ root: parties.root.signingKey, measurements: 'any' });
+  const appraiser = appraiserFor(parties.root);
   const keys = [parties.keys];
   const running = await runLicenceService({ database, keys, appraiser, host: '127.0.0.1', port: 0, ...options });
   let stopped: Promise<unknown> | null = null;

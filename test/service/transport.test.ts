@@ -13,7 +13,18 @@ import type { RunOptions } from '../../src/owner/service/run.js';
 import type { Database } from '../../src/owner/store/database.js';
 import { encodeBase64url } from '../../src/trusted/wire/base64url.js';
 import { folder } from './databases.js';
-import { BUNDLE, clientAt, createParties, granted, inProcess, nowSeconds, onPort, order, refused } from './served.js';
+import {
+  appraiserFor,
+  BUNDLE,
+  clientAt,
+  createParties,
+  granted,
+  inProcess,
+  nowSeconds,
+  onPort,
+  order,
+  refused,
+} from './served.js';
 
 /** Knows one bundle and no licence; enough where no grant is made. */
 const stub: Database = {
@@ -103,7 +114,7 @@ test('slow clients are cut off: half a header, half a body, nothing at all', asy
 });
 
 test('TLS with a certificate; one that does not fit its key is refused by name', async (t) => {
-  const dir = folder(t);
+  const dir = folder();
   const [key, cert, other] = ['key.pem', 'cert.pem', 'other.pem'].map((name) => join(dir, name)) as [
     string,
     string,
@@ -141,7 +152,7 @@ test('TLS with a certificate; one that does not fit its key is refused by name',
 
 test('stopping lets a request finish, and refuses new ones', async (t) => {
   const { openDatabase } = await import('../../src/owner/store/database.js');
-  const database = await openDatabase(join(folder(t), 'database'));
+  const database = await openDatabase(join(folder(), 'database'));
   const parties = createParties();
   const { activationCode } = await issueLicence(database, order(), nowSeconds());
   const { appraiser } = slowAppraiser(inProcess(database, parties));
@@ -159,9 +170,8 @@ test('stopping lets a request finish, and refuses new ones', async (t) => {
 function slowAppraiser({ root }: { root: { signingKey: Uint8Array } }): Pick<RunOptions, 'appraiser'> {
   return {
     async appraiser(evidence, nonce, now) {
-      const { simulatedAppraiser } = await import('../../src/owner/service/appraiser.js');
       await delay(500);
-      return simulatedAppraiser({ root: root.signingKey, measurements: 'any' })(evidence, nonce, now);
+      return appraiserFor(root)(evidence, nonce, now);
     },
   };
 }

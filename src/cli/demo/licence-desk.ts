@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { writeFileAtomic } from '../../model/files.js';
 import type { LicenceHistory, LicenceOrder } from '../../owner/service/licences.js';
 import { encodeBase64url } from '../../trusted/wire/base64url.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
@@ -23,16 +24,19 @@ export interface DeskOptions {
   readonly folder: string;
   /** File of the owner's secrets. */
   readonly keys: string;
-  /** Raw Ed25519 key of the SIMULATED platform whose evidence is accepted. */
+  /** Accepted: this bundle's enclaves on this SIMULATED platform, named by its raw Ed25519 key. */
+  readonly bundleId: string;
   readonly simulatedRoot: Uint8Array;
 }
 
 const MAIN = fileURLToPath(new URL('../main.js', import.meta.url));
 
 /** Throws EnvironmentError('licence-service') with the service's last words when it does not start. */
-export async function openLicenceDesk({ folder, keys, simulatedRoot }: DeskOptions): Promise<LicenceDesk> {
+export async function openLicenceDesk({ folder, keys, bundleId, simulatedRoot }: DeskOptions): Promise<LicenceDesk> {
   const database = join(folder, 'licences');
-  const words = ['--keys', keys, '--simulated_root', encodeBase64url(simulatedRoot), '--database', database];
+  const policy = join(folder, 'policy.yaml');
+  await writeFileAtomic(policy, policyText(bundleId, simulatedRoot));
+  const words = ['--keys', keys, '--policy', policy, '--database', database];
   const child = spawn(process.execPath, [MAIN, 'licence', 'serve', ...words, '--listen', '127.0.0.1:0', '--json'], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -67,6 +71,18 @@ export async function openLicenceDesk({ folder, keys, simulatedRoot }: DeskOptio
       await ended;
     },
   };
+}
+
+function policyText(bundleId: string, root: Uint8Array): string {
+  const lines = [
+    'version: 1',
+    'bundles:',
+    `  - ${bundleId}`,
+    'simulated:',
+    '  roots:',
+    `    - ${encodeBase64url(root)}`,
+  ];
+  return `${[...lines, '  measurements: any'].join('\n')}\n`;
 }
 
 function readyUrl(line: string): string | null {

@@ -116,7 +116,12 @@ export async function runDemo(options: DemoOptions, context: Context): Promise<D
   const licensed = await startUnlicensed(locked, stateDir, (line) => say(`   ${line}`), ledger);
   const refused = await startUnlicensed(exposed, join(out, 'enclave-unlicensed'), () => {});
   const { simulatedRoot } = licensed.process!;
-  const desk = await openLicenceDesk({ folder: out, keys: locked.keyFile, simulatedRoot });
+  const desk = await openLicenceDesk({
+    folder: out,
+    keys: locked.keyFile,
+    bundleId: locked.bundleId,
+    simulatedRoot,
+  });
   try {
     return await withEnclaves({ options, config, data, checkpoint, locked, desk, licensed, refused, started }, context);
   } finally {

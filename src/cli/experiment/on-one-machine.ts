@@ -3,8 +3,9 @@
 
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { appraise } from '../../attest/appraise.js';
 import { parseSimulated, verifySimulated } from '../../attest/evidence/simulated.js';
+import { appraise } from '../../attest/policy/appraise.js';
+import { simulatedPolicy } from '../../attest/policy/policy.js';
 import { verifyReceipt } from '../../attest/receipt.js';
 import { EgressLedger } from '../../edge/licence/ledger.js';
 import { type LockedTeacher, openLockedTeacher } from '../../edge/teacher/locked-teacher.js';
@@ -76,7 +77,7 @@ export async function licenseHere(
   const attested = await teacher.client.attest(nonce);
   await relay('out', 'evidence', attested);
   const verified = verifySimulated(parseSimulated(attested), root, nonce);
-  const evidence = appraise(verified, { kinds: ['simulated'], bundleIds: [locked.bundleId], measurements: 'any' });
+  const evidence = appraise(verified, simulatedPolicy(locked.bundleId, root), Math.floor(Date.now() / 1000));
   const { grant, licence } = await grantLicence({ keys: locked.keys, evidence, terms });
   await relay('in', 'grant', grant);
   await teacher.client.unlock(grant);

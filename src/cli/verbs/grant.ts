@@ -102,7 +102,9 @@ interface GrantResult {
 const CLOCK_SKEW_S = 300;
 
 async function runGrant(options: GrantVerbOptions, context: Context): Promise<GrantResult> {
-  const { appraise, measurementOf, parseSimulated, verifySimulated } = await import('../../attest/index.js');
+  const { appraise, measurementOf, parseSimulated, simulatedPolicy, verifySimulated } = await import(
+    '../../attest/index.js'
+  );
   const { openBundle } = await import('../../edge/bundle.js');
   const { grantLicence, loadOwnerKeys } = await import('../../owner/index.js');
   const keys = await loadOwnerKeys(options.keys, askPassphrase);
@@ -114,10 +116,11 @@ async function runGrant(options: GrantVerbOptions, context: Context): Promise<Gr
   }
   // The root comes with the evidence, so anybody can make evidence of this kind: good for trying out, worthless as proof.
   const verified = verifySimulated(parseEvidence(), file.simulatedRoot, file.nonce);
-  const evidence = appraise(verified, { kinds: ['simulated'], bundleIds: [bundleId], measurements: 'any' });
+  const now = Math.floor(Date.now() / 1000);
+  const evidence = appraise(verified, simulatedPolicy(bundleId, file.simulatedRoot), now);
   context.note('SIMULATED evidence: no hardware vouches for this enclave, and whoever sent it can read the teacher');
   const { budgetTokens, topK, precision, temperature } = options;
-  const notBefore = Math.floor(Date.now() / 1000) - CLOCK_SKEW_S;
+  const notBefore = now - CLOCK_SKEW_S;
   const expires = Math.floor(options.expires.getTime() / 1000);
   const terms = { budgetTokens, topK, precision, temperature, notBefore, expires };
   const granted = await grantLicence({ keys, evidence, terms });

@@ -42,6 +42,11 @@ export const VERBS: readonly VerbEntry[] = [
     load: async () => anyVerb((await import('./grant.js')).grant),
   },
   {
+    name: 'attest verify',
+    summary: 'judge evidence by a policy, rule by rule (owner)',
+    load: async () => anyVerb((await import('./attest-verify.js')).attestVerify),
+  },
+  {
     name: 'distill',
     summary: 'distil a student from a locked teacher on your own text (edge)',
     load: async () => anyVerb((await import('./distill.js')).distill),

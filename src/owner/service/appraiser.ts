@@ -1,6 +1,8 @@
 // The seam between the service and whoever judges evidence: bytes in, appraised evidence out. Zone: owner (verifier).
-import { appraise } from '../../attest/appraise.js';
-import { parseSimulated, verifySimulated } from '../../attest/evidence/simulated.js';
+// Policy and collateral live in files that change under a running service: collateral expires, pins are added.
+import type { Collateral } from '../../attest/evidence/collateral.js';
+import { appraiseEvidence } from '../../attest/evidence/verify-evidence.js';
+import type { AttestationPolicy } from '../../attest/policy/policy.js';
 import type { AppraisedEvidence } from '../../attest/verified.js';
 
 /**
@@ -13,15 +15,33 @@ export type Appraiser = (
   now: number,
 ) => AppraisedEvidence | Promise<AppraisedEvidence>;
 
-/** Accepts SIMULATED evidence under pinned roots: no hardware vouches for it. `measurements`: hex, or any code. */
-export function simulatedAppraiser(options: {
-  readonly root: Uint8Array;
-  readonly measurements: readonly string[] | 'any';
-}): Appraiser {
-  return (evidence, nonce) => {
-    const verified = verifySimulated(parseSimulated(evidence), options.root, nonce);
-    // Which bundles there are licences for is the service's own check.
-    const policy = { kinds: ['simulated'], bundleIds: [verified.claims.bundleId], measurements: options.measurements };
-    return appraise(verified, policy);
-  };
+export interface Reference {
+  readonly policy: AttestationPolicy;
+  readonly collateral: Collateral;
+}
+
+/** Judges by one policy. A TPM's quote is refused: its key must first be activated, which takes a dialogue that this API lacks. */
+export function appraiserOf({ policy, collateral }: Reference): Appraiser {
+  return (evidence, nonce, now) => appraiseEvidence(evidence, policy, { nonce, now, collateral });
+}
+
+export interface FreshAppraiser {
+  readonly appraiser: Appraiser;
+  stop(): void;
+}
+
+/** Reads the reference now and every `everyMs`. A later reading that fails is reported, and the one before stays in force. */
+export async function freshAppraiser(options: {
+  readonly read: () => Promise<Reference>;
+  readonly everyMs: number;
+  readonly onFailure: (error: unknown) => void;
+}): Promise<FreshAppraiser> {
+  let current = appraiserOf(await options.read());
+  const timer = setInterval(() => {
+    options.read().then((reference) => {
+      current = appraiserOf(reference);
+    }, options.onFailure);
+  }, options.everyMs);
+  timer.unref();
+  return { appraiser: (evidence, nonce, now) => current(evidence, nonce, now), stop: () => clearInterval(timer) };
 }

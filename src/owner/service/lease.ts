@@ -5,15 +5,9 @@ import { verifyLeaseRequest } from '../../attest/lease-request.js';
 import { encodeCanonicalJson } from '../../trusted/wire/canonical-json.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
 import type { LeaseRequest } from '../../trusted/wire/lease.js';
+import type { OwnerKeys } from '../owner-keys.js';
 import { signWithOwnerKey } from '../sign.js';
-import {
-  type DeviceRecord,
-  findDevice,
-  findLease,
-  type LeaseRecord,
-  recordLease,
-  seatState,
-} from '../store/device-records.js';
+import { findDevice, findLease, type LeaseRecord, recordLease, seatState } from '../store/device-records.js';
 import { lockLicence } from '../store/licence-records.js';
 import { refusal } from './refusals.js';
 import type { ServiceContext } from './service.js';
@@ -25,8 +19,10 @@ export async function leaseFor(context: ServiceContext, jws: string): Promise<st
   const device = await findDevice(context.database, enclaveKeyId);
   if (device === null) throw refusal('device-unknown');
   const request = verifyLeaseRequest(jws, device.signingKey);
+  const keys = context.keysOf(device.ownerKeyId);
+  if (keys === null) throw new EnvironmentError('keys-missing', 'the service lacks the keys that the device obeys');
   const earlier = await findLease(context.database, request.nonce);
-  return sign(context, device, sameLease(request, earlier) ?? (await debit(context, request)));
+  return sign(keys, sameLease(request, earlier) ?? (await debit(context, request)));
 }
 
 /** null when there is none; throws when the nonce belongs to another one. */
@@ -58,9 +54,6 @@ async function debit(context: ServiceContext, request: LeaseRequest): Promise<Le
   });
 }
 
-async function sign(context: ServiceContext, device: DeviceRecord, lease: LeaseRecord): Promise<string> {
-  const keys = context.keysOf(device.ownerKeyId);
-  if (keys === null) throw new EnvironmentError('keys-missing', 'the service lacks the keys that the device obeys');
-  const { licenceId, enclaveKeyId, nonce, tokens } = lease;
+async function sign(keys: OwnerKeys, { licenceId, enclaveKeyId, nonce, tokens }: LeaseRecord): Promise<string> {
   return signWithOwnerKey('lease', encodeCanonicalJson({ licenceId, enclaveKeyId, nonce, tokens }), keys);
 }

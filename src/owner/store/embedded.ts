@@ -35,7 +35,8 @@ export async function openEmbedded(folder: string): Promise<Database> {
       },
       async close() {
         await engine.close();
-        await release();
+        // Somebody may have removed the lock: then there is nothing to give back.
+        await release().catch(() => undefined);
       },
     };
   } catch (cause) {

@@ -1,5 +1,6 @@
 // distillock licence serve: the licence service, until it is stopped. Run by the model owner.
 import type { Command } from 'commander';
+import type { Reference } from '../../../owner/service/appraiser.js';
 import type { RequestLog } from '../../../owner/service/http.js';
 import type { AuditHead } from '../../../owner/store/audit.js';
 import { UsageError } from '../../errors.js';
@@ -12,8 +13,10 @@ export interface LicenceServeOptions {
   readonly keys: readonly string[];
   readonly database: string;
   readonly tls: { readonly cert: string; readonly key: string } | null;
-  /** File or base64url of the SIMULATED platform's root. */
-  readonly simulatedRoot: string;
+  /** YAML; read again every few minutes, like the collateral. */
+  readonly policy: string;
+  /** File or folder of Intel's and AMD's; undefined: none. */
+  readonly collateral: string | undefined;
 }
 
 interface Raw {
@@ -23,21 +26,21 @@ interface Raw {
   readonly tls_cert: string | undefined;
   readonly tls_key: string | undefined;
   readonly plain_http: boolean;
-  readonly simulated_root: string;
+  readonly policy: string;
+  readonly collateral: string | undefined;
 }
 
+/** Collateral is good for days; a policy should be in force within minutes. */
+const REFERENCE_EVERY_MS = 5 * 60_000;
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost'];
 
 export const licenceServeHelp: VerbHelp<LicenceServeOptions> = {
   name: 'licence serve',
   summary: 'run the licence service: evidence in, grants, leases and receipts out (owner)',
   examples: [
+    ['distillock licence serve --keys t.keys --policy policy.yaml', 'on this machine only, licences in ./licences'],
     [
-      'distillock licence serve --keys t.keys --simulated_root alice.evidence',
-      'on this machine only, licences in ./licences; try it with a SIMULATED enclave',
-    ],
-    [
-      'distillock licence serve --listen 0.0.0.0:8443 --tls_cert fullchain.pem --tls_key key.pem --keys t.keys --database postgres://licences@db/licences --simulated_root alice.evidence',
+      'distillock licence serve --listen 0.0.0.0:8443 --tls_cert fullchain.pem --tls_key key.pem --keys t.keys --database postgres://licences@db/licences --policy policy.yaml',
       'one of a fleet that shares a PostgreSQL server',
     ],
   ],
@@ -45,7 +48,11 @@ export const licenceServeHelp: VerbHelp<LicenceServeOptions> = {
     databaseOption(command)
       .option('--listen <host:port>', 'address; port 0 takes a free one', '127.0.0.1:8443')
       .requiredOption('--keys <file...>', "owner's secrets of the bundles that are licensed here")
-      .requiredOption('--simulated_root <file|base64url>', 'root of a SIMULATED platform: no hardware vouches for it')
+      .requiredOption('--policy <file>', 'attestation policy in YAML: who gets a key; see examples/policy')
+      .option(
+        '--collateral <file|folder>',
+        "Intel's collateral (.json), AMD's chains (.pem) and revocation list (.crl)",
+      )
       .option('--tls_cert <file>', 'certificate chain, PEM')
       .option('--tls_key <file>', 'its private key, PEM')
       .option('--plain_http', 'no TLS here although others can connect: a proxy in front does it', false);
@@ -61,7 +68,8 @@ export const licenceServeHelp: VerbHelp<LicenceServeOptions> = {
       throw new UsageError('usage', message);
     }
     const tls = cert === undefined || key === undefined ? null : { cert, key };
-    return { host, port, tls, keys: raw.keys, database: raw.database, simulatedRoot: raw.simulated_root };
+    const { keys, database, policy, collateral } = raw;
+    return { host, port, tls, keys, database, policy, collateral };
   },
 };
 
@@ -80,31 +88,36 @@ async function runServe(options: LicenceServeOptions, context: Context): Promise
   const { createAdmin } = await import('../../../owner/service/admin.js');
   const { serveAdmin } = await import('../../../owner/service/admin-socket.js');
   const { openDatabase } = await import('../../../owner/store/database.js');
-  const { simulatedAppraiser } = await import('../../../owner/service/appraiser.js');
+  const { freshAppraiser } = await import('../../../owner/service/appraiser.js');
+  const { readCollateral, readPolicy } = await import('../../../attest/index.js');
   const { askPassphrase } = await import('../../passphrase.js');
-  const { readSimulatedRoot } = await import('../../simulated-root.js');
   const keys = [];
   for (const file of options.keys) keys.push(await loadOwnerKeys(file, askPassphrase));
-  const root = await readSimulatedRoot(options.simulatedRoot);
-  context.note('SIMULATED evidence is accepted: no hardware vouches for those enclaves');
   const tls = options.tls === null ? {} : { tls: await readTls(options.tls) };
-  const database = await openDatabase(options.database);
   let requests = 0;
   let stopAdmin: (() => Promise<void>) | null = null;
   const log = (line: Readonly<Record<string, unknown>>, text: string): void => {
     const time = new Date().toISOString();
     context.note(context.json ? JSON.stringify({ time, ...line }) : `${time} ${text}`);
   };
+  const onFailure = (error: unknown): void => {
+    const cause = error instanceof Error && error.cause instanceof Error ? ` (${error.cause.message})` : '';
+    log({ event: 'failure', error: `${String(error)}${cause}` }, `failure: ${String(error)}${cause}`);
+  };
+  const fresh = await freshAppraiser({ read: readReference, everyMs: REFERENCE_EVERY_MS, onFailure });
+  if ((await readPolicy(options.policy)).simulated !== undefined)
+    context.note('SIMULATED evidence is accepted: no hardware vouches for those enclaves');
+  const database = await openDatabase(options.database);
   try {
     if (database.kind === 'embedded') stopAdmin = await serveAdmin(options.database, createAdmin(database));
     const running = await runLicenceService({
       ...{ database, keys, host: options.host, port: options.port, ...tls },
-      appraiser: simulatedAppraiser({ root, measurements: 'any' }),
+      appraiser: fresh.appraiser,
       onRequest(request) {
         requests += 1;
         log({ event: 'request', ...request }, describe(request));
       },
-      onFailure: (error) => log({ event: 'failure', error: String(error) }, `failure: ${String(error)}`),
+      onFailure,
     });
     const ready = `ready: ${running.url}, licences in ${database.kind === 'embedded' ? options.database : 'PostgreSQL'}`;
     if (context.json) log({ event: 'ready', url: running.url, database: database.kind }, ready);
@@ -119,6 +132,13 @@ async function runServe(options: LicenceServeOptions, context: Context): Promise
     await stopAdmin?.();
     await database.close().catch(() => undefined);
     throw error;
+  } finally {
+    fresh.stop();
+  }
+
+  async function readReference(): Promise<Reference> {
+    const policy = await readPolicy(options.policy);
+    return { policy, collateral: options.collateral === undefined ? {} : await readCollateral(options.collateral) };
   }
 }
 
