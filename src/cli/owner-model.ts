@@ -68,7 +68,12 @@ function ownerGate(parts: EnclaveParts, vocabulary: Int32Array, width: number): 
     async head(rows, k) {
       // Nothing was kept inside: `embed` and `block` hand out hidden states here.
       const hidden = rows as Float32Array;
-      const { ids, logprobs } = await parts.head(hidden, hidden.length / width, k, 1);
+      const { ids, logprobs } = await parts.head(
+        hidden,
+        Int32Array.from({ length: hidden.length / width }, (_, i) => i),
+        k,
+        1,
+      );
       return { tokenIds: ids, logprobs };
     },
   };

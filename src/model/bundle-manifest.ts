@@ -3,7 +3,7 @@
 import { type JsonValue, parseCanonicalJson } from '../trusted/wire/canonical-json.js';
 import { MalformedError } from '../trusted/wire/errors.js';
 import { Fields } from '../trusted/wire/fields.js';
-import { MAX_HIDDEN_SIZE, MAX_MANIFEST_BYTES, MAX_VOCAB_SIZE } from '../trusted/wire/limits.js';
+import { MAX_MANIFEST_BYTES, MAX_VOCAB_SIZE } from '../trusted/wire/limits.js';
 import {
   type BundleSegment,
   type EnclavePrecision,
@@ -15,6 +15,7 @@ import {
   SEALED_PART,
 } from '../trusted/wire/manifest.js';
 
+const MAX_HIDDEN_SIZE = 1 << 16;
 export const SCHEMES: readonly Scheme[] = ['permutation', 'rotation'];
 export const QUANTIZATIONS: readonly Quantization[] = ['none', 'int8', 'int4'];
 const PLACES: readonly Place[] = ['accelerator', 'enclave'];

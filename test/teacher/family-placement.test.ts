@@ -150,7 +150,7 @@ for (const family of ['gemma3_text', 'gpt2', 'olmo2'] as const) {
     const parts = new EnclaveParts(port, bundle.manifest, keys.bundleKey);
     const { vocabSize: k, hiddenSize: width } = config;
     const check = async (hidden: Float32Array, logits: readonly number[], what: string): Promise<void> => {
-      const { ids, logprobs } = await parts.head(hidden, 1, k, 1);
+      const { ids, logprobs } = await parts.head(hidden, Int32Array.of(0), k, 1);
       assertNear((token) => logprobs[ids.indexOf(token)]!, logits, 1e-3, what);
     };
     const [long, short] = reference.ids as [number[], number[]];

@@ -1,17 +1,23 @@
 // Bodies of the replies that come back from the enclave, and how large each may be. Zone: edge. DESIGN section 6.
 // Everything here throws MalformedError on any other bytes than the enclave writes; a size beyond its limit is refused by its frame.
-import { parseCanonicalJson } from '../../trusted/wire/canonical-json.js';
+import {
+  encodeCanonicalJson,
+  type JsonObject,
+  type JsonValue,
+  parseCanonicalJson,
+} from '../../trusted/wire/canonical-json.js';
 import type { Reader } from '../../trusted/wire/codec.js';
 import { REFUSALS } from '../../trusted/wire/error-codes.js';
 import { MalformedError } from '../../trusted/wire/errors.js';
 import { Fields } from '../../trusted/wire/fields.js';
 import type { FrameLimits } from '../../trusted/wire/frame.js';
+import { parseLicence } from '../../trusted/wire/licence.js';
 import * as limits from '../../trusted/wire/limits.js';
 import { decodeBody, ERROR_REPLY, type ErrorReply, type ReleaseReply, replyType } from '../../trusted/wire/messages.js';
 import type { HiddenReply } from '../../trusted/wire/part-messages.js';
 import { ENCLAVE_STATES, type EnclaveStatus, type LicenceSummary } from '../../trusted/wire/status.js';
 
-const MAX_STATUS_BYTES = 1024;
+const MAX_STATUS_BYTES = 2048;
 const RELEASE_ARRAYS = 8 * limits.MAX_RELEASE_ENTRIES;
 const HIDDEN = 4 * limits.MAX_HIDDEN_ENTRIES;
 export const REPLY_LIMITS: FrameLimits = new Map<number, number>([
@@ -54,30 +60,22 @@ export function decodeError(body: Uint8Array): ErrorReply {
 
 const MAX = Number.MAX_SAFE_INTEGER;
 
-function readLicence(fields: Fields): LicenceSummary {
-  const range = fields.record('temperature');
-  const licence: LicenceSummary = {
-    licenceId: fields.text('licenceId', /^[A-Za-z0-9_-]{1,64}$/),
-    budgetTokens: fields.integer('budgetTokens', 1, MAX),
-    chargedTokens: fields.integer('chargedTokens', 0, MAX),
-    remainingTokens: fields.integer('remainingTokens', 0, MAX),
-    topK: fields.integer('topK', 1, MAX),
-    precision: fields.choice('precision', ['float32', 'float16']),
-    temperature: { min: range.number('min', 0, MAX), max: range.number('max', 0, MAX) },
-    expires: fields.integer('expires', 0, MAX),
-  };
-  range.end();
-  fields.end();
-  return licence;
+function readLicence(value: JsonValue): LicenceSummary {
+  const fields = new Fields(value, 'status.licence');
+  const chargedTokens = fields.integer('chargedTokens', 0, MAX);
+  const remainingTokens = fields.integer('remainingTokens', 0, MAX);
+  const { chargedTokens: _, remainingTokens: __, ...terms } = value as JsonObject;
+  return { ...parseLicence(encodeCanonicalJson(terms)), chargedTokens, remainingTokens };
 }
 
 /** `status`, `unlock` and `lease` replies. */
 export function decodeStatus(body: Uint8Array): EnclaveStatus {
   const fields = new Fields(parseCanonicalJson(body, MAX_STATUS_BYTES), 'status');
+  const licence = fields.value('licence');
   const status: EnclaveStatus = {
     state: fields.choice('state', ENCLAVE_STATES),
     bundleId: fields.text('bundleId', /^[0-9a-f]{64}$/),
-    licence: fields.value('licence') === null ? null : readLicence(fields.record('licence')),
+    licence: licence === null ? null : readLicence(licence),
     leasedTokens: fields.value('leasedTokens') === null ? null : fields.integer('leasedTokens', 0, MAX),
   };
   fields.end();

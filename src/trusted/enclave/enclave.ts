@@ -21,7 +21,7 @@ import { EnclaveParts } from './parts.js';
 import { Passes } from './passes.js';
 import type { PlatformPort } from './port.js';
 import { type EnclaveRecord, type LicenceAccount, openAccount, sealRecord } from './record.js';
-import { refuse, toRefusal } from './refuse.js';
+import { orRefuse, refuse, toRefusal } from './refuse.js';
 import { RowUnlocker } from './release.js';
 import { type Session, Sessions } from './sessions.js';
 import { startEnclave } from './start.js';
@@ -39,7 +39,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   const start = startEnclave(port);
   const { manifest, bundleId, signing } = start;
   const enclaveKeyId = keyId(signing.key);
-  const sessions = new Sessions();
+  let sessions = new Sessions();
   let record = start.record;
   let version = start.version;
   let attested = false;
@@ -48,16 +48,12 @@ export function createEnclave(port: PlatformPort): Enclave {
   let leases = new Leases();
   let overwritten = false;
 
-  function deriveSecrets(lockSeed: Uint8Array): void {
+  function unlockWith(bundleKey: Uint8Array, lockSeed: Uint8Array): void {
     const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, manifest.model.vocabSize);
     lockSeed.fill(0);
     secrets = { vocabulary, rows: new RowUnlocker(invertPermutation(vocabulary)) };
-  }
-  function unlockWith(bundleKey: Uint8Array, lockSeed: Uint8Array): void {
-    deriveSecrets(lockSeed);
-    parts = manifest.segments.some(({ place }) => place === 'enclave')
-      ? new EnclaveParts(port, manifest, bundleKey)
-      : null;
+    const inside = manifest.segments.some(({ place }) => place === 'enclave');
+    parts = inside ? new EnclaveParts(port, manifest, bundleKey) : null;
   }
   if (record?.kind === 'live') {
     const { bundleKey } = record;
@@ -82,11 +78,8 @@ export function createEnclave(port: PlatformPort): Enclave {
 
   /** Makes `next` durable, then current. On failure the enclave stays as it was and nothing is released. */
   function save(next: EnclaveRecord): void {
-    try {
-      port.saveState(sealRecord(next, version + 1, port.sealingKey, bundleId), version + 1);
-    } catch {
-      refuse('state-not-saved');
-    }
+    const sealed = sealRecord(next, version + 1, port.sealingKey, bundleId);
+    orRefuse('state-not-saved', () => port.saveState(sealed, version + 1));
     version++;
     record = next;
   }
@@ -129,7 +122,7 @@ export function createEnclave(port: PlatformPort): Enclave {
       accounts: [...accounts(), openAccount(grant.licence)],
       lastTime: now(),
     });
-    sessions.clear();
+    sessions = new Sessions();
     leases = new Leases();
     unlockWith(grant.bundleKey, grant.lockSeed);
     return encodeStatus(status());
@@ -142,9 +135,8 @@ export function createEnclave(port: PlatformPort): Enclave {
     if (topK > licence.topK) refuse('top-k-too-large', licence.topK, topK);
     const { min, max } = licence.temperature;
     if (!(temperature >= min && temperature <= max)) refuse('temperature-not-licensed');
-    return messages.encodeSession(
-      sessions.begin(topK, temperature, parts === null ? null : new Passes(parts, manifest)),
-    );
+    const passes = parts === null ? null : new Passes(parts, manifest);
+    return messages.encodeSession(sessions.begin(topK, temperature, passes));
   }
 
   function authorise(body: Uint8Array): Uint8Array {
@@ -153,10 +145,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     // Locked ids are for an embedding outside; where it lies inside they would only give the permutation away.
     if (manifest.plan.embedding === 'enclave') refuse('part-not-held');
     const session = sessions.get(request.session);
-    const locked = new Int32Array(request.tokenIds.length);
-    for (let i = 0; i < locked.length; i++) {
-      locked[i] = vocabulary[request.tokenIds[i]!] ?? refuse('token-out-of-range', i);
-    }
+    const locked = request.tokenIds.map((id, i) => vocabulary[id] ?? refuse('token-out-of-range', i));
     session.authorisedTokens += locked.length;
     session.enteredTokens += locked.length;
     return messages.encodeIds(locked);
@@ -228,15 +217,9 @@ export function createEnclave(port: PlatformPort): Enclave {
     const account = accounts().at(-1);
     if (account === undefined) return { state: state(), bundleId, licence: null, leasedTokens: null };
     const { licence, chargedTokens } = account;
-    const { licenceId, budgetTokens, topK, precision, temperature, expires } = licence;
-    const remainingTokens = budgetTokens - chargedTokens;
-    const terms = { licenceId, budgetTokens, topK, precision, temperature, expires };
-    return {
-      state: state(),
-      bundleId,
-      licence: { ...terms, chargedTokens, remainingTokens },
-      leasedTokens: leases.left(account),
-    };
+    const remainingTokens = licence.budgetTokens - chargedTokens;
+    const summary = { ...licence, chargedTokens, remainingTokens };
+    return { state: state(), bundleId, licence: summary, leasedTokens: leases.left(account) };
   }
 
   function makeReceipt(): Uint8Array {
@@ -265,7 +248,7 @@ export function createEnclave(port: PlatformPort): Enclave {
       secrets = null;
       parts?.erase();
       parts = null;
-      sessions.clear();
+      sessions = new Sessions();
     }
     if (record?.kind !== 'destroyed') return refuse('internal');
     // Twice: the state before is gone only when the one after it is saved. Until then there is no receipt.

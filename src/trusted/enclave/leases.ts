@@ -5,19 +5,11 @@ import { encodeBase64url } from '../wire/base64url.js';
 import { decodeUtf8, encodeUtf8 } from '../wire/bytes.js';
 import { encodeCanonicalJson } from '../wire/canonical-json.js';
 import { signJws } from '../wire/jws.js';
-import { type Lease, type LeaseRequest, verifyLease } from '../wire/lease.js';
+import { type LeaseRequest, verifyLease } from '../wire/lease.js';
 import { NONCE_BYTES } from '../wire/limits.js';
 import type { LicenceAccount } from './record.js';
-import { refuse } from './refuse.js';
+import { orRefuse, refuse } from './refuse.js';
 import type { SigningKey } from './start.js';
-
-function readLease(jws: Uint8Array, ownerKey: Uint8Array): Lease {
-  try {
-    return verifyLease(decodeUtf8(jws), ownerKey);
-  } catch {
-    return refuse('lease-refused');
-  }
-}
 
 export class Leases {
   /** Positions covered and not yet released. */
@@ -45,7 +37,7 @@ export class Leases {
   /** Refuses `lease-refused` for anything but the owner's answer to the open request. */
   accept(jws: Uint8Array, ownerKey: Uint8Array): void {
     const { nonce, licenceId, enclaveKeyId } = this.#open?.request ?? refuse('lease-refused');
-    const lease = readLease(jws, ownerKey);
+    const lease = orRefuse('lease-refused', () => verifyLease(decodeUtf8(jws), ownerKey));
     if (lease.nonce !== nonce || lease.licenceId !== licenceId || lease.enclaveKeyId !== enclaveKeyId)
       refuse('lease-refused');
     this.#open = null;

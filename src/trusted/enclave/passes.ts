@@ -72,10 +72,10 @@ export class Passes {
 
   /** Rows into the enclave-held head; nothing is given out before the caller has charged them. Returns the rows and how many. */
   async head(request: HeadRequest, session: Session, precision: Precision): Promise<ReleaseReply> {
-    const hidden = this.#rows(request);
-    const { hiddenSize, vocabSize } = this.#manifest.model;
-    const k = Math.min(request.k, vocabSize);
-    const { ids, logprobs } = await this.#parts.head(hidden, hidden.length / hiddenSize, k, session.temperature);
+    const { hidden, positions } = this.#rows(request);
+    const k = Math.min(request.k, this.#manifest.model.vocabSize);
+    const { ids, logprobs } = await this.#parts.head(hidden, positions, k, session.temperature);
+    if (request.pass !== 0) this.#parts.reuse(hidden);
     return { tokenIds: ids, logprobs: precision === 'float16' ? logprobs.map(roundToFloat16) : logprobs };
   }
 
@@ -84,23 +84,19 @@ export class Passes {
     return pass === 0 ? hidden.length / this.#manifest.model.hiddenSize : positions.length;
   }
 
-  #rows({ pass, positions, hidden }: HeadRequest): Float32Array {
-    const width = this.#manifest.model.hiddenSize;
-    if (this.#manifest.segments.at(-1)?.place !== 'enclave')
-      refuse('part-not-held', this.#manifest.segments.length - 1);
+  #rows(request: HeadRequest): Pick<HeadRequest, 'hidden' | 'positions'> {
+    const { pass, positions, hidden } = request;
+    const { segments, model } = this.#manifest;
+    if (segments.at(-1)?.place !== 'enclave') refuse('part-not-held', segments.length - 1);
     if (pass === 0) {
-      if (this.#insideBefore(this.#manifest.segments.length - 1) || hidden.length % width !== 0) refuse('malformed');
-      return hidden;
+      if (this.#insideBefore(segments.length - 1) || hidden.length % model.hiddenSize !== 0) refuse('malformed');
+      return { hidden, positions: Int32Array.from({ length: this.rowsOf(request) }, (_, i) => i) };
     }
     const kept = this.#kept.get(pass) ?? refuse('pass-unknown');
-    if (hidden.length > 0) refuse('malformed');
-    const out = new Float32Array(positions.length * width);
-    positions.forEach((position, i) => {
-      if (position < 0 || (position + 1) * width > kept.length) refuse('malformed');
-      out.set(kept.subarray(position * width, (position + 1) * width), i * width);
-    });
+    const rows = kept.length / model.hiddenSize;
+    if (hidden.length > 0 || positions.some((position) => position < 0 || position >= rows)) refuse('malformed');
     this.#kept.delete(pass);
-    return out;
+    return { hidden: kept, positions };
   }
 
   #layout({ lengths }: PassLayout): Pick<Layout, 'lengths' | 'tokens'> {

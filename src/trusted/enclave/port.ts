@@ -32,7 +32,7 @@ export interface PlatformPort {
   readonly sealingKey: Uint8Array;
   /** Bytes that weights and activations of enclave-held parts may take (`--tee-memory`), beyond the runtime's own. */
   readonly memoryBytes: number;
-  /** `length` bytes of one of the bundle's files, from the untrusted disk. */
+  /** `length` bytes of one of the bundle's files, from the untrusted disk; valid until the next call, which may use the same memory. */
   readBundle(path: string, offset: number, length: number): Uint8Array;
   /** Loads an ONNX graph into the enclave's own runtime. */
   loadGraph(model: Uint8Array): Promise<LoadedGraph>;

@@ -74,32 +74,30 @@ export interface VersionedRecord {
   readonly version: number;
 }
 
-/** Throws VerificationError('sealed-state') when the state is of another enclave or bundle, was altered, or not written to its end. */
 function openRecord(sealed: Uint8Array, key: Uint8Array, bundleId: string): VersionedRecord {
-  try {
-    const reader = new Reader(openBytes(key, associated(bundleId), sealed));
-    const version = reader.u64();
-    const record: EnclaveRecord = reader.u8() === 1 ? readLive(reader) : { kind: 'destroyed', receipt: reader.bytes() };
-    reader.end();
-    return { record, version };
-  } catch (cause) {
-    const message = 'the sealed enclave state does not open: it belongs to another bundle or machine, or was altered';
-    throw new VerificationError('sealed-state', message, {}, cause);
-  }
+  const reader = new Reader(openBytes(key, associated(bundleId), sealed));
+  const version = reader.u64();
+  const record: EnclaveRecord = reader.u8() === 1 ? readLive(reader) : { kind: 'destroyed', receipt: reader.bytes() };
+  reader.end();
+  return { record, version };
 }
 
-/** The newest record that opens: a save that a crash cut short leaves the one before it. Throws what the last says when none does. */
-export function openNewest(sealed: readonly Uint8Array[], key: Uint8Array, bundleId: string): VersionedRecord {
+/**
+ * The newest record that opens: a save that a crash cut short leaves the one before it.
+ * Throws VerificationError('sealed-state') when none does.
+ */
+export function openNewest(states: readonly Uint8Array[], key: Uint8Array, bundleId: string): VersionedRecord {
   let newest: VersionedRecord | null = null;
-  let failure: unknown;
-  for (const state of sealed) {
+  let cause: unknown;
+  for (const sealed of states) {
     try {
-      const opened = openRecord(state, key, bundleId);
-      if (newest === null || opened.version > newest.version) newest = opened;
+      const opened = openRecord(sealed, key, bundleId);
+      if (opened.version > (newest?.version ?? -1)) newest = opened;
     } catch (error) {
-      failure = error;
+      cause = error;
     }
   }
-  if (newest === null) throw failure;
+  const message = 'the sealed enclave state does not open: it belongs to another bundle or machine, or was altered';
+  if (newest === null) throw new VerificationError('sealed-state', message, {}, cause);
   return newest;
 }

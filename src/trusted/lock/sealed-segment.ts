@@ -69,9 +69,9 @@ export function pieceAssociated(piece: number): Uint8Array {
   return new Writer().text('distillock piece v1').u32(piece).finish();
 }
 
-/** Throws VerificationError('sealed') for another key or place, or altered bytes. */
-export function openPiece(key: Uint8Array, piece: number, sealed: Uint8Array): Uint8Array {
-  return openBytes(key, pieceAssociated(piece), sealed);
+/** Throws VerificationError('sealed') for another key or place, altered bytes, or another length than `into`. */
+export function openPiece(key: Uint8Array, piece: number, sealed: Uint8Array, into?: Uint8Array): Uint8Array {
+  return openBytes(key, pieceAssociated(piece), sealed, into);
 }
 
 export interface PiecePlace {

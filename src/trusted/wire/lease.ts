@@ -6,28 +6,28 @@ import { Fields } from './fields.js';
 import { type PublicKeyBytes, verifyJws } from './jws.js';
 import { MAX_LICENCE_BYTES } from './limits.js';
 
-/** Signed by the enclave. Asking twice with one nonce yields one lease. */
-export interface LeaseRequest {
+export interface LeaseNames {
   readonly licenceId: string;
   /** Key id of the enclave's signing key, as attested. */
   readonly enclaveKeyId: string;
   /** Base64url of 32 random bytes, new for every lease; never stored. */
   readonly nonce: string;
+}
+
+/** Signed by the enclave. Asking twice with one nonce yields one lease. */
+export interface LeaseRequest extends LeaseNames {
   /** Positions charged so far by the enclave's own count. */
   readonly chargedTokens: number;
 }
 
-/** Signed by the owner. */
-export interface Lease {
-  readonly licenceId: string;
-  readonly enclaveKeyId: string;
-  readonly nonce: string;
+/** Signed by the owner; the names are those of the request. */
+export interface Lease extends LeaseNames {
   /** Positions that may be released on top of earlier leases of this process. */
   readonly tokens: number;
 }
 
 /** The fields that request and lease have in common. */
-export function readLeaseNames(fields: Fields): { licenceId: string; enclaveKeyId: string; nonce: string } {
+export function readLeaseNames(fields: Fields): LeaseNames {
   return {
     licenceId: fields.text('licenceId', /^[A-Za-z0-9_-]{1,64}$/),
     enclaveKeyId: fields.text('enclaveKeyId', /^[A-Za-z0-9_-]{43}$/),

@@ -1,20 +1,14 @@
 // What `status`, `unlock` and `lease` answer: state, licence terms, tokens charged and left. Zone: trusted.
 import { encodeCanonicalJson } from './canonical-json.js';
+import type { Licence } from './licence.js';
 
 export const ENCLAVE_STATES = ['fresh', 'attested', 'unlocked', 'exhausted', 'expired', 'destroyed'] as const;
 export type EnclaveState = (typeof ENCLAVE_STATES)[number];
 export type Precision = 'float32' | 'float16';
 
-export interface LicenceSummary {
-  readonly licenceId: string;
-  readonly budgetTokens: number;
+export interface LicenceSummary extends Licence {
   readonly chargedTokens: number;
   readonly remainingTokens: number;
-  readonly topK: number;
-  readonly precision: Precision;
-  readonly temperature: { readonly min: number; readonly max: number };
-  /** Unix seconds. */
-  readonly expires: number;
 }
 
 export interface EnclaveStatus {
