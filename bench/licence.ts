@@ -12,6 +12,7 @@ import { BUNDLE, createDevice, createSimulatedRoot } from './workload/device.js'
 import { closedLoop, openLoop, percentile, prepareGrants } from './workload/grant-load.js';
 import { killRepeatedly } from './workload/kills.js';
 import { startPostgres } from './workload/postgres.js';
+import { prepareSgx, prepareSnp, prepareTdx } from './workload/recorded-quotes.js';
 import { startService } from './workload/service-process.js';
 
 const RATE = 200;
@@ -21,10 +22,15 @@ const KILLS = 50;
 const REQUESTS_PER_KILL = 12;
 const VERIFICATIONS_PER_RUN = 100;
 
-/** Makes what verifies and appraises one piece of evidence of a kind, from bytes to appraised. */
+/** Makes what verifies one piece of evidence of a kind, from its bytes. */
 export type Verification = readonly [kind: string, prepare: () => Promise<() => unknown>];
 
-const VERIFICATIONS: readonly Verification[] = [['simulated', prepareSimulated]];
+const VERIFICATIONS: readonly Verification[] = [
+  ['simulated', prepareSimulated],
+  ['sgx', prepareSgx],
+  ['tdx', prepareTdx],
+  ['snp', prepareSnp],
+];
 
 async function prepareSimulated(): Promise<() => unknown> {
   const root = createSimulatedRoot();

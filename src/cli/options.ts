@@ -35,9 +35,11 @@ export function nonceBytes(text: string): Uint8Array {
   throw new InvalidArgumentError('Give 32 bytes as 64 hex digits, for instance from `openssl rand -hex 32`.');
 }
 
-/** For commander: Unix seconds, or an ISO date or time. */
+/** For commander: Unix seconds, or an ISO date or time, in UTC unless it says otherwise. */
 export function unixTime(text: string): number {
-  const seconds = /^\d{1,12}$/.test(text) ? Number(text) : Math.floor(Date.parse(text) / 1000);
-  if (Number.isSafeInteger(seconds) && seconds >= 0 && /^\d{1,12}$|^\d{4}-\d{2}-\d{2}/.test(text)) return seconds;
+  if (/^\d{1,12}$/.test(text)) return Number(text);
+  const zone = /T[\d:.]+$/.test(text) ? 'Z' : '';
+  const seconds = Math.floor(Date.parse(text + zone) / 1000);
+  if (/^\d{4}-\d{2}-\d{2}/.test(text) && Number.isSafeInteger(seconds) && seconds >= 0) return seconds;
   throw new InvalidArgumentError('Give Unix seconds, or a time such as 2025-07-04T10:00:00Z.');
 }

@@ -6,7 +6,7 @@ import { parsePckExtension } from '../../src/attest/dcap/pck-extension.js';
 import { parseDcapQuote } from '../../src/attest/dcap/quote.js';
 import { verifyDcapQuote } from '../../src/attest/dcap/verify-dcap.js';
 import type { SgxFacts, TdxFacts } from '../../src/attest/verified.js';
-import { certificates, NOW, type PlatformOptions, pckExtension } from './intel-pki.js';
+import { certificates, NOW, type PlatformOptions, pckExtension, zeros } from './intel-pki.js';
 import { makePlatform } from './synthetic-quote.js';
 
 async function verifyPlatform(options: PlatformOptions): Promise<SgxFacts | TdxFacts> {
@@ -105,13 +105,34 @@ const refusals: readonly [string, PlatformOptions, string][] = [
   ['PCK certificate alone in the quote', { certificationType: 4 }, 'dcap-quote'],
   ['SGX body in a version 5 quote', { kind: 'td15', bodyType: 1 }, 'dcap-quote'],
   ['TD report 1.0 with the size of 1.5', { kind: 'td15', bodyType: 2 }, 'dcap-quote'],
+  ['quote of version 6', { signedBytes: [[0, 6]] }, 'dcap-quote'],
+  ['SGX quote of version 4', { signedBytes: [[0, 4]] }, 'dcap-quote'],
+  ['attestation key of another kind', { signedBytes: [[2, 3]] }, 'dcap-quote'],
+  ['TDX in a quote of version 3', { signedBytes: [[4, 0x81]] }, 'dcap-quote'],
+  ['SGX in a quote of version 5', { kind: 'td15', signedBytes: [[4, 0]] }, 'dcap-quote'],
+  ["another vendor's quoting enclave", { signedBytes: [[12, 0]] }, 'dcap-quote'],
+  ['reserved byte after MISCSELECT', { signedBytes: [[48 + 20, 1]] }, 'dcap-quote'],
+  ['reserved byte after MRENCLAVE', { signedBytes: [[48 + 96, 1]] }, 'dcap-quote'],
+  ['reserved byte after MRSIGNER', { signedBytes: [[48 + 160, 1]] }, 'dcap-quote'],
+  ['reserved byte after CONFIGSVN', { signedBytes: [[48 + 262, 1]] }, 'dcap-quote'],
   ['another signer of the TDX module', { kind: 'td10', seam: { mrsigner: 1 } }, 'tdx-module'],
   [
     'another signer of the TDX module, without a version',
-    { kind: 'td10', tcbSvn: new Array<number>(16).fill(0), seam: { mrsigner: 1 } },
+    { kind: 'td10', tcbSvn: zeros(16), seam: { mrsigner: 1 } },
     'tdx-module',
   ],
   ['TDX module with attributes', { kind: 'td10', seam: { attributes: 1 } }, 'tdx-module'],
+  [
+    'TDX module of which attributes are expected',
+    {
+      kind: 'td10',
+      tcbSvn: zeros(16),
+      tcbInfo: {
+        tdxModule: { mrsigner: '00'.repeat(48), attributes: `01${'00'.repeat(7)}`, attributesMask: 'FF'.repeat(8) },
+      },
+    },
+    'tdx-module',
+  ],
   ['unknown TDX module', { kind: 'td10', tcbSvn: [5, 2, ...new Array<number>(14).fill(0)] }, 'tdx-module'],
 ];
 
@@ -120,6 +141,20 @@ for (const [what, options, code] of refusals) {
     await assert.rejects(verifyPlatform(options), { code });
   });
 }
+
+test("an authority revoked in the quote's chain only, beside another of the same name and key in the collateral", async () => {
+  const serials = { authority: '03' };
+  const { quote, root, collateral } = await makePlatform({ serials });
+  const usual = await makePlatform();
+  const { root_ca_crl } = (await makePlatform({ serials, revoked: ['authority'] })).collateral;
+  const verify = (part: Partial<typeof collateral>): unknown =>
+    verifyDcapQuote(parseDcapQuote(quote), { now: NOW, root, collateral: { ...collateral, ...part } });
+  verify({ pck_crl_issuer_chain: usual.collateral.pck_crl_issuer_chain });
+  assert.throws(() => verify({ pck_crl_issuer_chain: usual.collateral.pck_crl_issuer_chain, root_ca_crl }), {
+    code: 'certificate-revoked',
+    details: { serial: '03' },
+  });
+});
 
 test('debug is a fact, not a refusal', async () => {
   assert.equal((await verifyPlatform({ attributes: 7 })).debug, true);

@@ -177,12 +177,14 @@ export interface EkCertificateOptions {
   readonly extensions?: readonly Uint8Array[];
   readonly notAfter?: number;
   readonly chain?: readonly FakeCa[];
+  /** Subject public key info, instead of the key's own. */
+  readonly spki?: Uint8Array;
 }
 
 /** The endorsement of `ek` by `ca`. */
 export function endorse(ek: FakeKey, ca: FakeCa, options: EkCertificateOptions = {}): TpmEndorsement {
   const { extensions = [EKU, modelName('real')], notAfter = VALID.notAfter, chain = [] } = options;
-  const { publicKey } = ek.keys;
+  const publicKey = options.spki ?? ek.keys.publicKey;
   const fields = { serial: 2, subject: 'EK', issuer: ca.name, ...VALID, notAfter, publicKey, extensions };
   const ekCertificate = writeCertificate(fields, 'ecdsa', ca.keys.privateKey);
   return { ekCertificate, ekPublic: ek.area, chain: chain.map(({ certificate }) => certificate) };

@@ -102,7 +102,7 @@ function qeIdentity(options: PlatformOptions): string {
 
 export async function collateralOf(made: Certificates, options: PlatformOptions): Promise<DcapCollateral> {
   const revoked = (...names: readonly CertificateName[]): string[] =>
-    names.filter((name) => options.revoked?.includes(name)).map((name) => SERIALS[name]);
+    names.filter((name) => options.revoked?.includes(name)).map((name) => options.serials?.[name] ?? SERIALS[name]);
   const authorityName = options.crlName ?? made.authority.subject;
   const pckKey = options.forgedCrl ? 'forger' : 'authority';
   const tcb = tcbInfo(options);

@@ -81,6 +81,8 @@ export interface PlatformOptions {
   /** Certificates marked the other way round as an authority. */
   readonly swapped?: readonly CertificateName[];
   readonly revoked?: readonly CertificateName[];
+  /** Hex serial numbers in place of the usual ones. */
+  readonly serials?: Partial<Record<CertificateName, string>>;
   /** The PCK list is signed by another key under the authority's name. */
   readonly forgedCrl?: boolean;
   readonly crlName?: string;
@@ -113,9 +115,13 @@ export interface PlatformOptions {
   /** Changes of the signed records before they are signed. */
   readonly tcbInfo?: Readonly<Record<string, unknown>>;
   readonly qeIdentity?: Readonly<Record<string, unknown>>;
+  /** 64 bytes that the quote is over. */
+  readonly reportData?: Uint8Array;
   readonly qeReportData?: Uint8Array;
   readonly bodyType?: number;
   readonly certificationType?: number;
+  /** Bytes of header and body, as [offset, value], changed before they are signed. */
+  readonly signedBytes?: readonly (readonly [number, number])[];
 }
 
 const keys = new Map<string, Promise<KeyPair>>();
@@ -159,7 +165,7 @@ export async function certificates(options: PlatformOptions): Promise<Certificat
       ? x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign
       : x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.nonRepudiation;
     return x509.X509CertificateGenerator.create({
-      serialNumber: SERIALS[name],
+      serialNumber: options.serials?.[name] ?? SERIALS[name],
       subject: nameOf(name),
       issuer: nameOf(issuer),
       notBefore: date(NOW - 400 * DAY),

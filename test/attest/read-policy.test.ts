@@ -253,7 +253,7 @@ for (const kind of KINDS) {
   });
 }
 
-test('30,000 damaged files are refused by name or read as a policy that still names its kind', () => {
+test('6,000 damaged files are refused by name or read as a policy that still names its kind', () => {
   const texts = KINDS.map((kind) => text(`${kind}.yaml`).replaceAll(/^\s*#.*\n/gm, ''));
   let seed = 1;
   const random = (below: number): number => {
@@ -287,7 +287,7 @@ test('30,000 damaged files are refused by name or read as a policy that still na
     '? ',
   ];
   let read = 0;
-  for (let run = 0; run < 30_000; run++) {
+  for (let run = 0; run < 6_000; run++) {
     let damaged = texts[run % texts.length]!;
     for (let edits = 1 + random(3); edits > 0; edits--) {
       const at = random(damaged.length + 1);
@@ -302,5 +302,5 @@ test('30,000 damaged files are refused by name or read as a policy that still na
       assert.ok(error instanceof DistillockError && error.code.startsWith('policy-'), `${String(error)}\n${damaged}`);
     }
   }
-  assert.ok(read > 100, `only ${read} were read`);
+  assert.ok(read > 50, `only ${read} were read`);
 });

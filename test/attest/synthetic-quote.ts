@@ -62,7 +62,7 @@ function tdReport(options: PlatformOptions, reportData: Uint8Array): Uint8Array 
 async function quoteOf(made: Certificates, options: PlatformOptions): Promise<Uint8Array> {
   const kind = options.kind ?? 'sgx';
   const version = kind === 'sgx' ? 3 : kind === 'td10' ? 4 : 5;
-  const reportData = Uint8Array.from({ length: 64 }, (_, i) => i);
+  const reportData = options.reportData ?? Uint8Array.from({ length: 64 }, (_, i) => i);
   const header = [
     ...u16(version),
     ...u16(2),
@@ -75,6 +75,7 @@ async function quoteOf(made: Certificates, options: PlatformOptions): Promise<Ui
   const body = kind === 'sgx' ? enclaveReport(enclave) : tdReport(options, reportData);
   const typed = kind === 'td15' ? [...u16(options.bodyType ?? 3), ...u32(body.length)] : [];
   const signed = join(header, typed, body);
+  for (const [at, value] of options.signedBytes ?? []) signed[at] = value;
 
   const attestationKey = await pointOf('attestation');
   const authData = Uint8Array.from({ length: 32 }, (_, i) => 255 - i);

@@ -1,6 +1,6 @@
 // Endorsement chains and credential activation with a TPM made of node:crypto; no swtpm needed.
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, X509Certificate } from 'node:crypto';
 import { test } from 'node:test';
 import { challengeKey, endorseKey, proveKey } from '../../src/attest/tpm/activated-key.js';
 import { encodeCredential } from '../../src/attest/tpm/credential.js';
@@ -18,7 +18,7 @@ import {
   NOW,
   openCredential,
 } from './fake-tpm.js';
-import { CA_EXTENSIONS, der, extension, integer, sequence } from './x509-writer.js';
+import { CA_EXTENSIONS, der, extension, integer, oid, sequence } from './x509-writer.js';
 
 const code = (expected: string) => (error: unknown) => error instanceof DistillockError && error.code === expected;
 const root = makeCa('TPM vendor root');
@@ -106,6 +106,22 @@ test('certificates that are not for this endorsement key are refused', () => {
   // The attestation key presented as its own endorsement.
   const asEk = { ...endorse(ak, root), ekPublic: ak.area };
   assert.throws(() => judge(asEk), DistillockError);
+});
+
+test('an endorsement key that its certificate marks as for OAEP only is the same key', () => {
+  const ek = makeEk('rsa');
+  const spki = ek.keys.publicKey.export({ type: 'spki', format: 'der' });
+  // rsaEncryption ends in 1, id-RSAES-OAEP in 7; its parameters say SHA-256 or nothing.
+  const at = spki.indexOf(oid('1.2.840.113549.1.1.1'));
+  const marked = Uint8Array.from(spki);
+  marked[at + 10] = 7;
+  const judge = (changed: Uint8Array) =>
+    endorseKey(endorse(ek, root, { spki: changed }), ak.area, { now: NOW, roots }).attestationKeyName;
+  assert.equal(judge(marked), judge(spki));
+  assert.throws(() => new X509Certificate(endorse(ek, root, { spki: marked }).ekCertificate).publicKey);
+  const other = Uint8Array.from(marked);
+  other[other.length - 20]! ^= 2;
+  assert.throws(() => judge(other), code('tpm-endorsement'));
 });
 
 test('software TPMs are labelled by model, by CA name or by the pin', () => {

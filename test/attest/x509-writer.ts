@@ -60,7 +60,8 @@ export interface CertificateFields {
   /** Unix seconds. */
   readonly notBefore: number;
   readonly notAfter: number;
-  readonly publicKey: KeyObject;
+  /** A key, or its subject public key info. */
+  readonly publicKey: KeyObject | Uint8Array;
   readonly extensions: readonly Uint8Array[];
 }
 
@@ -72,7 +73,7 @@ export function writeCertificate(fields: CertificateFields, algorithm: Algorithm
     name(fields.issuer),
     sequence(time(fields.notBefore), time(fields.notAfter)),
     name(fields.subject),
-    fields.publicKey.export({ type: 'spki', format: 'der' }),
+    'export' in fields.publicKey ? fields.publicKey.export({ type: 'spki', format: 'der' }) : fields.publicKey,
     der(0xa3, sequence(...fields.extensions)),
   );
   return signed(body, algorithm, signingKey);

@@ -173,6 +173,17 @@ test('--json: errors are one line of JSON on stderr, results JSON on stdout and 
   assert.equal((await call(['echo'], async (_, { print }) => print('for people'))).out, 'for people\n');
 });
 
+test('an answer that is "no" is printed like any other and exits with 1', async () => {
+  for (const argv of [['echo'], ['echo', '--json']]) {
+    const { code, out, err } = await call(argv, async (_, context) => {
+      context.print('refused');
+      context.refuse();
+      return { verdict: 'refused' };
+    });
+    assert.deepEqual([code, out, err], [1, argv.length === 1 ? 'refused\n' : '{"verdict":"refused"}\n', '']);
+  }
+});
+
 test('Ctrl-C aborts the signal, says how to go on and exits with 130; the second stops at once', async () => {
   const { code, err, exits } = await call(['echo'], async (_, { signal }) => {
     process.kill(process.pid, 'SIGINT');

@@ -7,6 +7,8 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { SimulatedRoot } from '../../bench/workload/device.js';
+import type { Appraiser } from '../../src/owner/service/appraiser.js';
 import { MAX_BODY_BYTES } from '../../src/owner/service/http.js';
 import { issueLicence } from '../../src/owner/service/licences.js';
 import type { RunOptions } from '../../src/owner/service/run.js';
@@ -19,7 +21,6 @@ import {
   clientAt,
   createParties,
   granted,
-  inProcess,
   nowSeconds,
   onPort,
   order,
@@ -155,10 +156,10 @@ test('stopping lets a request finish, and refuses new ones', async (t) => {
   const database = await openDatabase(join(folder(), 'database'));
   const parties = createParties();
   const { activationCode } = await issueLicence(database, order(), nowSeconds());
-  const { appraiser } = slowAppraiser(inProcess(database, parties));
+  const { appraiser, entered } = slowAppraiser(parties.root);
   const service = await onPort(t, database, parties, { appraiser });
   const pending = granted(service.client, await parties.device(), activationCode);
-  await delay(150);
+  await entered;
   const stopped = service.stop();
   assert.equal((await pending).licence.bundleId, BUNDLE);
   await stopped;
@@ -166,10 +167,16 @@ test('stopping lets a request finish, and refuses new ones', async (t) => {
   await assert.rejects(clientAt(service.url).challenge());
 });
 
-/** Appraisal that takes half a second. */
-function slowAppraiser({ root }: { root: { signingKey: Uint8Array } }): Pick<RunOptions, 'appraiser'> {
+/** Appraisal that takes half a second; `entered` tells that it has begun. */
+function slowAppraiser(root: SimulatedRoot): { readonly appraiser: Appraiser; readonly entered: Promise<void> } {
+  let enter: () => void;
+  const entered = new Promise<void>((resolve) => {
+    enter = resolve;
+  });
   return {
+    entered,
     async appraiser(evidence, nonce, now) {
+      enter();
       await delay(500);
       return appraiserFor(root)(evidence, nonce, now);
     },

@@ -4,6 +4,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { DistillockError, EnvironmentError, MalformedError } from '../../trusted/wire/errors.js';
 import { type DcapCollateral, parseDcapCollateral } from '../dcap/collateral.js';
+import { parseTcbInfo } from '../dcap/tcb-info.js';
 import type { Collateral } from './collateral.js';
 
 /** Of a file, or of a folder's *.json (Intel), *.pem (AMD chains) and *.crl (AMD's list). Throws naming the file. */
@@ -50,7 +51,10 @@ function unreadable(file: string, cause: unknown): EnvironmentError {
 
 function parseNamed(file: string, text: string): DcapCollateral {
   try {
-    return parseDcapCollateral(text);
+    const collateral = parseDcapCollateral(text);
+    // Not believed yet; but what cannot be read is better said here, with the file's name.
+    parseTcbInfo(collateral.tcb_info);
+    return collateral;
   } catch (error) {
     if (!(error instanceof DistillockError)) throw error;
     throw new MalformedError(error.code, `${file} is no collateral of Intel: ${error.message}`, { file }, error);

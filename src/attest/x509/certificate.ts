@@ -1,9 +1,9 @@
 // X.509 certificates as the verifiers of SNP and TPM evidence need them. Zone: owner (verifier). RFC 5280.
 // node:crypto checks signatures; what it does not expose (exact extensions, exact times, raw names) is read here.
-import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { encodeHex, equalBytes } from '../../trusted/wire/bytes.js';
 import { MalformedError, UnsupportedError, VerificationError } from '../../trusted/wire/errors.js';
-import { DerReader, decodeOid, decodeSmallInteger, decodeTime, malformedDer, TAG } from './der.js';
+import { DerReader, decodeOid, decodeSmallInteger, decodeTime, type Element, malformedDer, TAG } from './der.js';
 
 export interface Extension {
   readonly critical: boolean;
@@ -36,7 +36,14 @@ export interface Certificate {
 }
 
 export const KEY_USAGE = { certSign: 5, crlSign: 6 } as const;
-const OID = { commonName: '2.5.4.3', keyUsage: '2.5.29.15', basicConstraints: '2.5.29.19' } as const;
+const OID = {
+  commonName: '2.5.4.3',
+  keyUsage: '2.5.29.15',
+  basicConstraints: '2.5.29.19',
+  rsaesOaep: '1.2.840.113549.1.1.7',
+} as const;
+/** AlgorithmIdentifier of rsaEncryption. */
+const RSA_ENCRYPTION = Buffer.from('300d06092a864886f70d0101010500', 'hex');
 const MAX_CERTIFICATE_BYTES = 16 * 1024;
 
 /** Throws MalformedError unless `der` is exactly one certificate. `where` names it in messages. */
@@ -69,7 +76,7 @@ export function parseCertificate(der: Uint8Array, where: string): Certificate {
   const extensions = parseExtensions(tagged.enter(), where);
   tagged.end();
 
-  const { x509, publicKey } = opened(der, where);
+  const { x509, publicKey } = opened(der, spki, where);
   return {
     der,
     serial,
@@ -87,13 +94,26 @@ export function parseCertificate(der: Uint8Array, where: string): Certificate {
   };
 }
 
-function opened(der: Uint8Array, where: string): { x509: X509Certificate; publicKey: KeyObject } {
+function opened(der: Uint8Array, spki: Element, where: string): { x509: X509Certificate; publicKey: KeyObject } {
   try {
     const x509 = new X509Certificate(der);
-    return { x509, publicKey: x509.publicKey };
+    const plain = plainRsa(spki, where);
+    return { x509, publicKey: plain === null ? x509.publicKey : createPublicKey(plain) };
   } catch (cause) {
     throw new MalformedError('der', `${where}: is not a certificate that OpenSSL can read`, { where }, cause);
   }
+}
+
+/** Some TPM vendors mark the RSA key as for OAEP only, which OpenSSL does not read: the same key, marked as plain RSA. */
+function plainRsa(spki: Element, where: string): { key: Buffer; format: 'der'; type: 'spki' } | null {
+  const reader = new DerReader(spki.content, where);
+  const algorithm = decodeOid(reader.enter().take(TAG.oid).content, where);
+  if (algorithm !== OID.rsaesOaep) return null;
+  const { raw: bits } = reader.take(TAG.bitString);
+  reader.end();
+  const size = RSA_ENCRYPTION.length + bits.length;
+  const header = Buffer.from([TAG.sequence, 0x82, size >> 8, size & 0xff]);
+  return { key: Buffer.concat([header, RSA_ENCRYPTION, bits]), format: 'der', type: 'spki' };
 }
 
 export function parseExtensions(list: DerReader, where: string): Map<string, Extension> {

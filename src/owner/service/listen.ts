@@ -27,7 +27,8 @@ export interface Listening {
 
 const REQUEST_TIMEOUT_MS = 20_000;
 const MAX_CONNECTIONS = 1_000;
-const KEEP_ALIVE_MS = 5_000;
+/** Longer than clients keep idle connections, so that it is they who close them and none is closed under a request. */
+const KEEP_ALIVE_MS = 65_000;
 const MAX_HEADER_BYTES = 8_192;
 
 /** Throws EnvironmentError('listen' | 'tls') when the address is taken or the certificate does not work. */

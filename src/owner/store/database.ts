@@ -16,6 +16,7 @@ export interface Database extends Sql {
    * touch nothing but the database.
    */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
+  /** Calling it again does nothing. */
   close(): Promise<void>;
 }
 

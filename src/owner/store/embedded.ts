@@ -34,6 +34,7 @@ export async function openEmbedded(folder: string): Promise<Database> {
         }
       },
       async close() {
+        if (engine.closed) return;
         await engine.close();
         // Somebody may have removed the lock: then there is nothing to give back.
         await release().catch(() => undefined);

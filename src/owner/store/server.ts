@@ -32,7 +32,9 @@ export async function openServer(url: string): Promise<Database> {
     kind: 'server',
     ...over(pool),
     transaction: (work) => transact(pool, work),
-    close: () => pool.end(),
+    close: async () => {
+      if (!pool.ended) await pool.end();
+    },
   };
   try {
     await database.query('SELECT 1');
