@@ -99,7 +99,7 @@ async function locked(scheme: Scheme, tokenizer: Tokenizer) {
     const now = Math.floor(Date.now() / 1000);
     const limits = { topK, precision: 'float32', temperature: { min: 1, max: 1 } } as const;
     const terms = { budgetTokens: 1000, ...limits, notBefore: now - 60, expires: now + 3600 };
-    await licenseHere({ bundleDir, bundleId, keys, seconds }, teacher, terms);
+    await licenseHere({ bundleId, keys }, teacher, terms);
     const gate = await teacher.gate({ topK, temperature: 1 });
     return { lock_seconds: seconds, ...(await agreement(await teacher.accelerator(), gate, tokenizer)) };
   } finally {

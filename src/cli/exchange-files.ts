@@ -56,14 +56,20 @@ const licenceSchema = z.strictObject({
   grant: base64url(MAX_GRANT_BYTES),
 });
 
-export async function writeEvidenceFile(file: string, { evidence, nonce, simulatedRoot }: EvidenceFile): Promise<void> {
-  await writeJson(file, {
+/** The file's content, for whoever must know what leaves before it does. */
+export function encodeEvidenceFile({ evidence, nonce, simulatedRoot }: EvidenceFile): Uint8Array {
+  const record = {
     format: 'distillock evidence v1',
     simulated: simulatedRoot !== null,
     evidence: encodeBase64url(evidence),
     nonce: encodeBase64url(nonce),
     ...(simulatedRoot === null ? {} : { simulatedRoot: encodeBase64url(simulatedRoot) }),
-  });
+  };
+  return Buffer.from(`${JSON.stringify(record, null, 2)}\n`);
+}
+
+export async function writeEvidenceFile(file: string, contents: EvidenceFile): Promise<void> {
+  await writeFileAtomic(file, encodeEvidenceFile(contents));
 }
 
 /** Throws MalformedError('evidence-file') naming file and field, EnvironmentError when it cannot be read. */

@@ -81,26 +81,35 @@ function checkPlan({ plan, segments }: Manifest, dir: string): void {
 }
 
 /**
- * Throws VerificationError ('bundle-signature', 'owner-key', 'bundle-file-size', 'bundle-file-hash') or MalformedError
- * ('manifest-missing', 'signature-missing', 'bundle-file-missing', or what is wrong inside manifest.json).
+ * The signed list of a bundle's files, whether or not they are there. Throws VerificationError ('bundle-signature', 'owner-key') or
+ * MalformedError ('manifest-missing', 'signature-missing', or what is wrong inside manifest.json).
  */
-export async function openBundle(dir: string, options: OpenBundleOptions): Promise<Bundle> {
+export async function readManifest(
+  dir: string,
+  ownerKey: Uint8Array,
+): Promise<{ bundleId: string; manifest: Manifest }> {
   const bytes = await readPart(dir, 'manifest.json', 'manifest-missing');
   const jws = Buffer.from(await readPart(dir, 'manifest.jws', 'signature-missing'))
     .toString('latin1')
     .trim();
   let manifest: Manifest;
   try {
-    verifyManifest(bytes, jws, options.ownerKey);
+    verifyManifest(bytes, jws, ownerKey);
     manifest = parseManifest(bytes);
   } catch (error) {
     throw rename(error, dir);
   }
-  if (manifest.ownerKeyId !== keyId(options.ownerKey)) {
+  if (manifest.ownerKeyId !== keyId(ownerKey)) {
     throw new VerificationError('owner-key', `${dir}: manifest.json names another owner than the one who signed it`, {
       dir,
     });
   }
+  return { bundleId: bundleId(bytes), manifest };
+}
+
+/** Throws what `readManifest` throws, VerificationError ('bundle-file-size', 'bundle-file-hash') or MalformedError('bundle-file-missing'). */
+export async function openBundle(dir: string, options: OpenBundleOptions): Promise<Bundle> {
+  const { bundleId, manifest } = await readManifest(dir, options.ownerKey);
   checkPlan(manifest, dir);
   for (const file of manifest.files) await checkBundleFile(dir, file, options.checkHashes ?? true);
   const segments = manifest.segments.map((segment): RunnableSegment => {
@@ -108,5 +117,5 @@ export async function openBundle(dir: string, options: OpenBundleOptions): Promi
       ? { place: 'enclave' }
       : { place: 'accelerator', graph: join(dir, segment.graph) };
   });
-  return { dir, bundleId: bundleId(bytes), manifest, config: configOfManifest(manifest), segments };
+  return { dir, bundleId, manifest, config: configOfManifest(manifest), segments };
 }

@@ -16,6 +16,10 @@ export interface Config {
   readonly platform: Platform;
   readonly enclave_socket: string | null;
   readonly gramine_app: string | null;
+  readonly licence_service: string | null;
+  readonly activation_code: string | null;
+  readonly service_ca: string | null;
+  readonly insecure_http: boolean;
   readonly cache_dir: string;
   readonly dataset_format: 'auto' | 'messages' | 'completion' | 'text' | 'alpaca' | 'plain';
   readonly dataset_prompt_field: string | null;
@@ -124,6 +128,18 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
     'socket of an enclave that runs already, in a confidential VM (tdx, snp)',
   ),
   gramine_app: optional(orNull(path), null, "sgx: path of Gramine's manifest, without .manifest.sgx"),
+  licence_service: optional(
+    orNull(text),
+    null,
+    "address of the owner's licence service (default: the one that granted before)",
+  ),
+  activation_code: optional(
+    orNull(text),
+    null,
+    'code from the owner for a licence, used once (or in DISTILLOCK_ACTIVATION_CODE)',
+  ),
+  service_ca: optional(orNull(path), null, 'PEM certificates that alone vouch for the licence service'),
+  insecure_http: optional(flag, false, 'allow plain HTTP to a licence service on another machine'),
   cache_dir: optional(path, home('cache', 'teacher'), 'what the teacher released, so that no text is charged twice'),
 
   dataset_format: optional(

@@ -7,7 +7,8 @@ import { decodeBase64url, encodeBase64url } from '../trusted/wire/base64url.js';
 import { equalBytes } from '../trusted/wire/bytes.js';
 import { EnvironmentError, MalformedError, PolicyError } from '../trusted/wire/errors.js';
 
-const PINNED = 'owner.pub';
+/** The pinned key's file in the state folder. */
+export const OWNER_KEY_FILE = 'owner.pub';
 
 /** Raw Ed25519 public key, 32 bytes. Throws MalformedError when the file is no Ed25519 JWK, EnvironmentError when unreadable. */
 export async function loadOwnerPublicKey(path: string): Promise<Uint8Array> {
@@ -33,7 +34,7 @@ export async function loadOwnerPublicKey(path: string): Promise<Uint8Array> {
  * Throws PolicyError when there is neither ('owner-key-missing') or when they differ ('owner-key-changed').
  */
 export async function pinnedOwnerKey(stateFolder: string, given: string | null): Promise<Uint8Array> {
-  const file = join(stateFolder, PINNED);
+  const file = join(stateFolder, OWNER_KEY_FILE);
   const pinned = existsSync(file) ? await loadOwnerPublicKey(file) : null;
   if (given === null) {
     if (pinned !== null) return pinned;
@@ -51,5 +52,5 @@ export async function pinnedOwnerKey(stateFolder: string, given: string | null):
 export async function pinOwnerKey(stateFolder: string, key: Uint8Array): Promise<void> {
   const jwk = { kty: 'OKP', crv: 'Ed25519', x: encodeBase64url(key) };
   await mkdir(stateFolder, { recursive: true, mode: 0o700 });
-  await writeFileAtomic(join(stateFolder, PINNED), `${JSON.stringify(jwk)}\n`);
+  await writeFileAtomic(join(stateFolder, OWNER_KEY_FILE), `${JSON.stringify(jwk)}\n`);
 }

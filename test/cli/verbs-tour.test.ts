@@ -73,6 +73,16 @@ test('lock, inspect, enclave and grant, generate, distill, eval, destroy', async
   assert.deepEqual(verifyReceipt(new TextEncoder().encode(signed), key), destroyed.receipt);
   assert.equal(destroyed.receipt.licences[0].chargedTokens, 100_000 - afterRun);
 
+  assert.ok(!existsSync(join(bundle, 'enclave.sealed')) && !existsSync(join(bundle, 'segments', '00.sealed')));
+  const verified = await json('receipt', 'verify', receipt, '--evidence', join(folder, 'edge.evidence'));
+  assert.deepEqual([verified.signature, verified.receipt], ['verified', destroyed.receipt]);
+  const [ledger] = await json('ledger', 'show', '--bundle', bundle, ...state);
+  assert.deepEqual(
+    ledger.entries.map((entry: { purpose: string; host: string }) => `${entry.purpose} ${entry.host}`),
+    ['evidence file', 'grant file'],
+  );
+  assert.equal(ledger.entries[0].bytes, (await readFile(join(folder, 'edge.evidence'))).length);
+
   assert.equal((await json('enclave', '--bundle', bundle, ...state)).state, 'destroyed');
   assert.equal((await failure('generate', '--model', bundle, ...state, ...PROMPT)).code, 'enclave-destroyed');
   await writeFile(join(bundle, 'notes.txt'), 'mine');

@@ -102,10 +102,6 @@ test('attest, grant, unlock, authorise, release, destroy', async (t) => {
   await assert.rejects(session.authorise(ids), { code: 'unknown-session' });
 
   assert.equal(client.egressBytesAfterUnlock, 0);
-  assert.deepEqual(
-    client.ledger.entries.map((entry) => `${entry.direction} ${entry.purpose}`),
-    ['out evidence', 'in grant'],
-  );
   assert.ok(client.traffic.bytesSent > 0 && client.traffic.bytesReceived > 0);
 
   const receipt = await client.destroy();

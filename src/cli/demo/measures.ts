@@ -63,10 +63,10 @@ export async function measureOverhead(
   }
 }
 
-/** Peak resident memory in MB of this process and of its enclaves together (the enclaves' where the system tells it). */
-export function peakRssMb(enclaves: readonly (EnclaveProcess | null)[]): number {
+/** Peak resident memory in MB of this process and of those it started together (theirs where the system tells it). */
+export function peakRssMb(started: readonly (Pick<EnclaveProcess, 'pid'> | null)[]): number {
   const own = process.resourceUsage().maxRSS / 1024;
-  return enclaves.reduce((sum, enclave) => sum + (enclave ? peakOf(enclave.pid) : 0), own);
+  return started.reduce((sum, child) => sum + (child ? peakOf(child.pid) : 0), own);
 }
 
 function peakOf(pid: number): number {

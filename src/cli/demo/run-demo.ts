@@ -4,6 +4,8 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Config, createConfig } from '../../edge/config.js';
+import { EgressLedger } from '../../edge/licence/ledger.js';
+import { ledgerFileOf } from '../../edge/licence/ledger-file.js';
 import { readMetrics } from '../../edge/metrics.js';
 import { type PreparedData, prepareData } from '../../edge/prepare.js';
 import type { LockedTeacher } from '../../edge/teacher/locked-teacher.js';
@@ -18,12 +20,14 @@ import { choosePlacement, type Placement, TEE_SPEED, TEE_SPEED_SOURCE } from '..
 import { EnvironmentError } from '../../trusted/wire/errors.js';
 import type { Receipt } from '../../trusted/wire/receipt.js';
 import { type Comparison, compareStudents, evaluateStudent, frequencyOnlyKl } from '../experiment/compare.js';
-import { type LockedHere, licenseHere, lockHere, startUnlicensed } from '../experiment/on-one-machine.js';
+import { type LockedHere, lockHere, startUnlicensed } from '../experiment/on-one-machine.js';
 import type { DemoReport } from '../report/demo-schema.js';
 import { renderReport } from '../report/page.js';
 import { curvesOf } from '../report/report-data.js';
 import { formatNumber } from '../terminal.js';
 import type { Context } from '../verb.js';
+import { type LicenceDesk, openLicenceDesk } from './licence-desk.js';
+import { licenseByService } from './license-by-service.js';
 import { peakRssMb } from './measures.js';
 import { measurePlacements } from './placements.js';
 import { demoPage, demoTables } from './present.js';
@@ -105,13 +109,23 @@ export async function runDemo(options: DemoOptions, context: Context): Promise<D
   const config = demoConfig(options, locked.bundleDir);
   const data = await prepareData(config, locked.bundleDir);
   say(
-    '2. The data owner starts the enclave; the owner appraises its evidence and grants a licence. A second one gets none.',
+    "2. The data owner starts the enclave; the owner's licence service appraises its evidence and grants. A second one gets none.",
   );
-  const licensed = await startUnlicensed(locked, join(out, 'enclave'), (line) => say(`   ${line}`));
+  const stateDir = join(out, 'enclave');
+  const ledger = await EgressLedger.open(ledgerFileOf(stateDir), say);
+  const licensed = await startUnlicensed(locked, stateDir, (line) => say(`   ${line}`), ledger);
   const refused = await startUnlicensed(exposed, join(out, 'enclave-unlicensed'), () => {});
+  const { simulatedRoot } = licensed.process!;
+  const desk = await openLicenceDesk({
+    folder: out,
+    keys: locked.keyFile,
+    bundleId: locked.bundleId,
+    simulatedRoot,
+  });
   try {
-    return await withEnclaves({ options, config, data, checkpoint, locked, licensed, refused, started }, context);
+    return await withEnclaves({ options, config, data, checkpoint, locked, desk, licensed, refused, started }, context);
   } finally {
+    await desk.stop();
     await checkpoint.tensors.close();
     await licensed.close();
     await refused.close();
@@ -137,23 +151,23 @@ interface Stage {
   readonly data: PreparedData;
   readonly checkpoint: Checkpoint;
   readonly locked: LockedHere;
+  readonly desk: LicenceDesk;
   readonly licensed: LockedTeacher;
   readonly refused: LockedTeacher;
   readonly started: number;
 }
 
 async function withEnclaves(stage: Stage, context: Context): Promise<DemoReport> {
-  const { options, config, data, locked, licensed, refused } = stage;
+  const { options, config, data, desk, licensed, refused } = stage;
   const say = (line: string): void => context.note(line);
-  const now = Math.floor(Date.now() / 1000);
   const budgetTokens = data.train.report.targets + data.evaluation!.report.targets + storyTokens;
-  const grant = await licenseHere(locked, licensed, {
+  const licence = await licenseByService({
+    desk,
+    client: licensed.client,
+    bundleId: stage.locked.bundleId,
     budgetTokens,
     topK: config.loss_top_k,
-    precision: 'float16',
-    temperature: { min: 1, max: 1 },
-    notBefore: now - 60,
-    expires: now + 3600,
+    onNotice: say,
   });
   say(`   licence: ${formatNumber(budgetTokens)} tokens, top-${config.loss_top_k}, float16, one hour`);
 
@@ -161,7 +175,7 @@ async function withEnclaves(stage: Stage, context: Context): Promise<DemoReport>
   const session = { topK: config.loss_top_k, temperature: config.kd_temperature };
   const story = await tellStory(licensed, data.tokenizer, session.topK, storyTokens);
   say('5. What each placement costs, measured against the unlocked graph.');
-  let peak = peakRssMb([licensed.process, refused.process]);
+  let peak = peakRssMb([licensed.process, refused.process, desk]);
   const placements = await measurePlacements({
     checkpoint: stage.checkpoint,
     folder: join(options.out, 'placements'),
@@ -169,7 +183,7 @@ async function withEnclaves(stage: Stage, context: Context): Promise<DemoReport>
     examples: data.train.examples,
     session,
     onEnclave: (enclave) => {
-      peak = Math.max(peak, peakRssMb([licensed.process, refused.process, enclave]));
+      peak = Math.max(peak, peakRssMb([licensed.process, refused.process, desk, enclave]));
     },
   });
   const overheadRatio = placements[0]!.overheadRatio;
@@ -177,9 +191,12 @@ async function withEnclaves(stage: Stage, context: Context): Promise<DemoReport>
   const teacherItself = await evaluateStudent(config, await openStudent(teacherFolder, 0), comparison.evaluation);
   const status = await licensed.client.status();
   const egressBytesAfterUnlock = licensed.client.egressBytesAfterUnlock;
-  const { receipt, jws } = await grant.destroy();
+  const { receipt, jws, state } = await licence.destroy();
   await writeFileAtomic(join(options.out, 'receipt.jws'), jws);
   say(`6. The teacher is destroyed; the enclave signed a receipt: ${formatNumber(chargedIn(receipt))} tokens charged.`);
+  say(
+    `   the licence service has it: the licence is ${state}; see: distillock ledger show --enclave_state_dir ${options.out}`,
+  );
 
   const { authorised, unauthorised } = comparison.arms;
   const report: DemoReport = {

@@ -6,6 +6,7 @@ import { parseSimulated, verifySimulated } from '../../attest/evidence/simulated
 import { appraise } from '../../attest/policy/appraise.js';
 import { simulatedPolicy } from '../../attest/policy/policy.js';
 import { verifyReceipt } from '../../attest/receipt.js';
+import { EgressLedger } from '../../edge/licence/ledger.js';
 import { type LockedTeacher, openLockedTeacher } from '../../edge/teacher/locked-teacher.js';
 import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import { grantLicence, type LicenceTerms } from '../../owner/grant.js';
@@ -16,6 +17,8 @@ import type { Receipt } from '../../trusted/wire/receipt.js';
 
 export interface LockedHere {
   readonly bundleDir: string;
+  /** The owner's secrets, in a file. */
+  readonly keyFile: string;
   readonly bundleId: string;
   readonly keys: OwnerKeys;
   readonly seconds: number;
@@ -31,9 +34,10 @@ export async function lockHere(
   const started = performance.now();
   const bundleDir = join(folder, `${name}.lock`);
   const { bundleId, keys } = await lockModel({ checkpoint, outDir: bundleDir, ...options });
-  await saveOwnerKeys(join(folder, `${name}.owner-secrets.json`), keys);
+  const keyFile = join(folder, `${name}.owner-secrets.json`);
+  await saveOwnerKeys(keyFile, keys);
   await saveOwnerPublicKey(join(folder, `${name}.owner.json`), keys);
-  return { bundleDir, bundleId, keys, seconds: (performance.now() - started) / 1000 };
+  return { bundleDir, keyFile, bundleId, keys, seconds: (performance.now() - started) / 1000 };
 }
 
 /** Starts an enclave for the bundle without a licence: it answers, and refuses. */
@@ -41,8 +45,10 @@ export function startUnlicensed(
   locked: LockedHere,
   stateDir: string,
   onNotice: (line: string) => void,
+  ledger: EgressLedger = new EgressLedger(),
 ): Promise<LockedTeacher> {
-  return openLockedTeacher({ bundleDir: locked.bundleDir, ownerKey: locked.keys.signingKey, stateDir, onNotice });
+  const { bundleDir, keys } = locked;
+  return openLockedTeacher({ bundleDir, ownerKey: keys.signingKey, stateDir, onNotice, ledger });
 }
 
 export interface Licensed {
@@ -52,15 +58,27 @@ export interface Licensed {
   destroy(): Promise<{ receipt: Receipt; jws: Uint8Array }>;
 }
 
+/** The ledger's name for an owner in the same process. */
+const HERE = 'this process';
+
 /** The owner's side of a licence, in full: nonce, evidence, verification, appraisal, grant; then the enclave unlocks. */
-export async function licenseHere(locked: LockedHere, teacher: LockedTeacher, terms: LicenceTerms): Promise<Licensed> {
+export async function licenseHere(
+  locked: Pick<LockedHere, 'bundleId' | 'keys'>,
+  teacher: LockedTeacher,
+  terms: LicenceTerms,
+): Promise<Licensed> {
   const root = teacher.process?.simulatedRoot;
   if (root === undefined)
     throw new EnvironmentError('enclave-running', 'another enclave already runs on this state folder; stop it first');
   const nonce = new Uint8Array(randomBytes(32));
-  const verified = verifySimulated(parseSimulated(await teacher.client.attest(nonce)), root, nonce);
+  const relay = (direction: 'out' | 'in', purpose: 'evidence' | 'grant', message: Uint8Array): Promise<void> =>
+    teacher.client.ledger.record({ direction, purpose, host: HERE, message });
+  const attested = await teacher.client.attest(nonce);
+  await relay('out', 'evidence', attested);
+  const verified = verifySimulated(parseSimulated(attested), root, nonce);
   const evidence = appraise(verified, simulatedPolicy(locked.bundleId, root), Math.floor(Date.now() / 1000));
   const { grant, licence } = await grantLicence({ keys: locked.keys, evidence, terms });
+  await relay('in', 'grant', grant);
   await teacher.client.unlock(grant);
   return {
     licenceId: licence.licenceId,

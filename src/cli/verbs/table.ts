@@ -7,7 +7,7 @@ export const GROUPS: readonly VerbGroup[] = [
   { name: 'licence', summary: 'the licence service: serve, issue, list, show, revoke, audit (owner)' },
   { name: 'keys', summary: "the owner's keys: init, rotate (owner)" },
   { name: 'ledger', summary: 'what has left the device: show (edge)' },
-  { name: 'receipt', summary: 'proof that a teacher was destroyed: verify (owner)' },
+  { name: 'receipt', summary: 'proof that a teacher was destroyed: verify (owner), send (edge)' },
 ];
 
 export const VERBS: readonly VerbEntry[] = [
@@ -65,6 +65,21 @@ export const VERBS: readonly VerbEntry[] = [
     name: 'destroy',
     summary: 'destroy the teacher in the enclave and get a signed receipt (edge)',
     load: async () => anyVerb((await import('./destroy.js')).destroy),
+  },
+  {
+    name: 'ledger show',
+    summary: 'list what left this device and what came in, and check the chain (edge)',
+    load: async () => anyVerb((await import('./ledger/show.js')).ledgerShow),
+  },
+  {
+    name: 'receipt verify',
+    summary: "check a receipt's signature and print what it says",
+    load: async () => anyVerb((await import('./receipt/verify.js')).receiptVerify),
+  },
+  {
+    name: 'receipt send',
+    summary: 'deliver a receipt to the licence service, which closes the licence (edge)',
+    load: async () => anyVerb((await import('./receipt/send.js')).receiptSend),
   },
   {
     name: 'licence serve',

@@ -6,9 +6,9 @@ import { encodeFrame, type Frame, FrameDecoder } from '../../trusted/wire/frame.
 import * as messages from '../../trusted/wire/messages.js';
 import * as parts from '../../trusted/wire/part-messages.js';
 import type { EnclaveStatus } from '../../trusted/wire/status.js';
+import { EgressLedger } from '../licence/ledger.js';
 import type { EnclaveLayout, Gate, Passed } from '../teacher/gate.js';
 import * as replies from './decode-replies.js';
-import { EgressLedger } from './egress-ledger.js';
 import * as requests from './encode-requests.js';
 import { refusalError } from './refusal.js';
 
@@ -73,21 +73,18 @@ export class EnclaveClient {
     return { bytesSent: this.#socket.bytesWritten, bytesReceived: this.#socket.bytesRead };
   }
 
-  /** Bytes relayed from the enclave to the outside world since `unlock`; 0 by design. */
+  /** Bytes that this process relayed to the outside world after `unlock`; 0 unless the licence needs leases. */
   get egressBytesAfterUnlock(): number {
     return this.ledger.egressBytesAfterUnlock;
   }
 
-  /** Evidence over a 32-byte nonce from the owner; meant to be sent to the owner, so the ledger records it. */
-  async attest(nonce: Uint8Array): Promise<Uint8Array> {
-    const evidence = await this.#call('attest', nonce);
-    this.ledger.record('out', 'evidence', evidence);
-    return evidence;
+  /** Evidence over a 32-byte nonce from the owner. Whoever sends it on records that in the ledger. */
+  attest(nonce: Uint8Array): Promise<Uint8Array> {
+    return this.#call('attest', nonce);
   }
 
   /** Throws PolicyError or VerificationError naming what is wrong with the grant. */
   async unlock(grant: Uint8Array): Promise<EnclaveStatus> {
-    this.ledger.record('in', 'grant', grant);
     const status = replies.decodeStatus(await this.#call('unlock', grant));
     this.ledger.markUnlocked();
     return status;
@@ -104,18 +101,15 @@ export class EnclaveClient {
   }
 
   /**
-   * The enclave's signed request for a lease (a compact JWS), the same one until its lease is there; meant to be sent to the licence
-   * service, so the ledger records it. Throws VerificationError('lease-refused') when the licence needs no leases.
+   * The enclave's signed request for a lease (a compact JWS), the same one until its lease is there. Whoever sends it on records
+   * that in the ledger. Throws VerificationError('lease-refused') when the licence needs no leases.
    */
-  async leaseRequest(): Promise<Uint8Array> {
-    const request = await this.#call('leaseRequest', new Uint8Array(0));
-    this.ledger.record('out', 'lease-request', request);
-    return request;
+  leaseRequest(): Promise<Uint8Array> {
+    return this.#call('leaseRequest', new Uint8Array(0));
   }
 
   /** Hands over the owner's signed answer to the last request. Throws VerificationError('lease-refused') for anything else. */
   async lease(lease: Uint8Array): Promise<EnclaveStatus> {
-    this.ledger.record('in', 'lease', lease);
     return replies.decodeStatus(await this.#call('lease', lease));
   }
 

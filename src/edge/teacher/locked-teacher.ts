@@ -5,6 +5,8 @@ import { type Bundle, openBundle } from '../bundle.js';
 import { type EnclaveChoice, type Platform, SIMULATED } from '../enclave/choice.js';
 import { EnclaveClient } from '../enclave/client.js';
 import { type EnclaveProcess, launchEnclave } from '../enclave/launch.js';
+import type { EgressLedger } from '../licence/ledger.js';
+import type { LicenceService } from '../licence/service.js';
 import { Accelerator } from './accelerator.js';
 import type { Gate } from './gate.js';
 
@@ -19,6 +21,10 @@ export interface LockedTeacherOptions {
   readonly teeMemoryMb?: number;
   /** Which enclave; the simulated one when absent. */
   readonly enclave?: EnclaveChoice;
+  /** Where everything that leaves is recorded; in memory when absent. */
+  readonly ledger?: EgressLedger;
+  /** Gives leases, where the licence needs them. */
+  readonly service?: LicenceService | null;
   /** Receives the enclave's SIMULATED notice; stderr when absent. */
   readonly onNotice?: (line: string) => void;
 }
@@ -45,8 +51,8 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
   const { platform, socketPath, gramineApp } = options.enclave ?? SIMULATED;
   const running =
     socketPath === null
-      ? await connectTo(join(options.stateDir, 'enclave.sock')).catch(() => null)
-      : await connectTo(socketPath);
+      ? await connectTo(join(options.stateDir, 'enclave.sock'), options.ledger).catch(() => null)
+      : await connectTo(socketPath, options.ledger);
   const process = running
     ? null
     : await launchEnclave({
@@ -59,10 +65,12 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
       });
   const client =
     running ??
-    (await connectTo(process!.socketPath).catch(async (error: unknown) => {
+    (await connectTo(process!.socketPath, options.ledger).catch(async (error: unknown) => {
       await process!.stop();
       throw error;
     }));
+  const { service } = options;
+  if (service) client.fetchLease = (request) => service.lease(request);
   let loaded: Promise<Accelerator> | null = null;
   async function unload(): Promise<void> {
     const accelerator = await loaded?.catch(() => null);
@@ -89,8 +97,8 @@ export async function openLockedTeacher(options: LockedTeacherOptions): Promise<
   };
 }
 
-async function connectTo(socketPath: string): Promise<EnclaveClient> {
-  const client = await EnclaveClient.connect(socketPath);
+async function connectTo(socketPath: string, ledger?: EgressLedger): Promise<EnclaveClient> {
+  const client = await EnclaveClient.connect(socketPath, ledger);
   // Unlocked in an earlier process: whatever is relayed from now on left after unlock.
   const { licence } = await client.status();
   if (licence !== null) client.ledger.markUnlocked();

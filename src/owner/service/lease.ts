@@ -1,8 +1,10 @@
 // One lease: the device's signature, then a debit that the database makes at most once per nonce and never beyond the budget. Zone: owner.
 // The stored lease holds the amount; its signature is Ed25519 and deterministic, so a retry gets the same bytes.
+
+import { verifyLeaseRequest } from '../../attest/lease-request.js';
 import { encodeCanonicalJson } from '../../trusted/wire/canonical-json.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
-import { type LeaseRequest, verifyLeaseRequest } from '../../trusted/wire/lease.js';
+import type { LeaseRequest } from '../../trusted/wire/lease.js';
 import type { OwnerKeys } from '../owner-keys.js';
 import { signWithOwnerKey } from '../sign.js';
 import { findDevice, findLease, type LeaseRecord, recordLease, seatState } from '../store/device-records.js';

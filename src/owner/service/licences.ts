@@ -1,7 +1,7 @@
 // The owner's side of the service: issue, list, show and revoke licences. Each change leaves an entry in the audit log. Zone: owner.
 import { randomUUID } from 'node:crypto';
 import { MalformedError, PolicyError } from '../../trusted/wire/errors.js';
-import { encodeLicence } from '../../trusted/wire/licence.js';
+import { encodeLicence } from '../encode-grant.js';
 import { type AuditEntry, appendAudit, readAudit } from '../store/audit.js';
 import type { Database } from '../store/database.js';
 import { listReceipts, type ReceiptRecord } from '../store/device-records.js';

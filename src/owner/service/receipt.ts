@@ -1,7 +1,7 @@
 // A receipt of destruction: verified with the device's attested key, kept, and its licences closed. Zone: owner.
 import { createHash } from 'node:crypto';
+import { verifyReceipt } from '../../attest/receipt.js';
 import { encodeUtf8 } from '../../trusted/wire/bytes.js';
-import { verifyReceipt } from '../../trusted/wire/receipt.js';
 import { appendAudit } from '../store/audit.js';
 import { closeSeat, findDevice, insertReceipt } from '../store/device-records.js';
 import { type LicenceState, lockLicence } from '../store/licence-records.js';

@@ -139,7 +139,8 @@ async function readBundleId(folder: string): Promise<string> {
   const { readFile } = await import('node:fs/promises');
   const { join } = await import('node:path');
   const { describeFileError } = await import('../../../model/files.js');
-  const { bundleId, parseManifest } = await import('../../../trusted/wire/manifest.js');
+  const { parseManifest } = await import('../../../model/bundle-manifest.js');
+  const { bundleId } = await import('../../../trusted/wire/manifest.js');
   const file = join(folder, 'manifest.json');
   const bytes = await readFile(file).catch((error: unknown) => {
     throw describeFileError(error, file, 'read');
