@@ -37,11 +37,7 @@ export class ObservedBlocks {
   }
 
   /** H [in, in] of each matrix of block `index`, by name; matrices that read the same have the same array. */
-  async observe(
-    index: number,
-    weightOf: BlockWeightOf,
-    stream: CalibrationStream,
-  ): Promise<Map<string, Float32Array>> {
+  async observe(index: number, weightOf: BlockWeightOf, stream: CalibrationStream): Promise<Map<string, Float32Array>> {
     const readers = new Map<Value, { readonly output: string; readonly names: string[] }>();
     const onProduct = (graph: Graph, x: Value, weight: SegmentWeight): void => {
       const known = readers.get(x);
@@ -56,14 +52,21 @@ export class ObservedBlocks {
     const block = buildBlock(this.#config, index, 'float32', { ...this.#options, onProduct });
     const outputs = [...readers.values()];
     const sums = new Map<string, Float32Array>();
-    await this.#pass(index, block, weightOf, stream, outputs.map(({ output }) => output), (results) => {
-      for (const { output } of outputs) {
-        const part = results[output]!.data as Float32Array;
-        const sum = sums.get(output);
-        if (sum === undefined) sums.set(output, part.slice());
-        else for (let i = 0; i < sum.length; i += 1) sum[i]! += part[i]!;
-      }
-    });
+    await this.#pass(
+      index,
+      block,
+      weightOf,
+      stream,
+      outputs.map(({ output }) => output),
+      (results) => {
+        for (const { output } of outputs) {
+          const part = results[output]!.data as Float32Array;
+          const sum = sums.get(output);
+          if (sum === undefined) sums.set(output, part.slice());
+          else for (let i = 0; i < sum.length; i += 1) sum[i]! += part[i]!;
+        }
+      },
+    );
     return new Map(outputs.flatMap(({ output, names }) => names.map((name) => [name, sums.get(output)!] as const)));
   }
 

@@ -5,13 +5,14 @@ import { Session } from '../graph/runtime.js';
 import type { DecoderConfig } from '../model/config.js';
 import { type ErrorFeedback, factorHessian } from '../model/error-feedback.js';
 import { quantiseWithFeedback } from '../model/gptq.js';
-import { type CalibrationStream, ObservedBlocks } from '../model/observed-blocks.js';
-import { dequantiseBlocks } from '../model/quantise-blocks.js';
+import { ObservedBlocks } from '../model/observed-blocks.js';
+import { type BlockWeight, dequantiseBlocks } from '../model/quantise-blocks.js';
 import type { Span } from '../model/spans.js';
-import { blockTensors, type StoredTensor, storedTensors } from '../model/stored-weight.js';
+import { blockTensors, type StoredTensor } from '../model/stored-weight.js';
 import { buildFinalNorm } from '../model/streamed-graphs.js';
 import { transposed, type WeightTile } from '../model/weight-tiles.js';
-import { embeddingWeight, headWeight, positionsWeight, type SegmentWeight } from '../model/weights.js';
+import { embeddingWeight, positionsWeight, type SegmentWeight } from '../model/weights.js';
+import type { CalibrationState, ReachedBlock } from './calibration-state.js';
 
 /** The model to be quantised, as its spans will hold it. */
 export interface CalibrationSource {
@@ -28,18 +29,24 @@ export interface CalibrationSource {
   rowOf(token: number, span: Span): number;
   /** [width, width]: takes hidden states of a span into the basis of the next; null where it is the same. */
   exitChange(span: Span): Promise<Float32Array | null>;
+  /** Where a lock that may be killed keeps how far it is. */
+  readonly state?: CalibrationState;
   /** Called between pieces of work; what it throws ends the calibration. */
   onStep?(): void;
+}
+
+/** A block's matrices, quantised, and what comes out of it. */
+interface QuantisedBlock {
+  readonly block: number;
+  readonly tensors: ReadonlyMap<string, readonly StoredTensor[]>;
+  readonly next: ReachedBlock;
 }
 
 export class CalibratedWeights {
   readonly #source: CalibrationSource;
   readonly #blocks: ObservedBlocks;
   readonly #tokens: number;
-  /** Hidden states before block `block`; the last value is the number of blocks: after the final norm. */
-  #reached: { readonly block: number; readonly hidden: Float32Array } | null = null;
-  /** Of the block before that. */
-  #stored = new Map<string, readonly StoredTensor[]>();
+  #last: QuantisedBlock | null = null;
 
   constructor(source: CalibrationSource) {
     this.#source = source;
@@ -47,38 +54,47 @@ export class CalibratedWeights {
     this.#tokens = source.sequences[0]!.length;
   }
 
-  /** What a matrix of an accelerator span is stored as; null for what is not quantised: vectors and tables. Blocks in order, then the head. */
-  async tensorsOf(weight: SegmentWeight, span: Span): Promise<readonly StoredTensor[] | null> {
-    if ((weight.format ?? 'float32') === 'float32') return null;
-    if (weight.block !== null) {
-      await this.#reach(weight.block + 1);
-      return this.#stored.get(weight.name)!;
-    }
-    const { hidden } = await this.#reach(this.#source.config.numHiddenLayers);
+  /**
+   * What a matrix with an integer format, of an accelerator span, is stored as. Fastest when asked for block after block, the head last.
+   * Memory: one block in float32, twice, and the Hessian of its widest input, twice.
+   */
+  async tensorsOf(weight: SegmentWeight, span: Span): Promise<readonly StoredTensor[]> {
+    if (weight.block !== null) return (await this.#through(weight.block)).tensors.get(weight.name)!;
+    const { config, weightOf } = this.#source;
+    const { hidden } = await this.#before(config.numHiddenLayers);
     const width = weight.shape[0]!;
     const rows = hidden.length / width;
     const columns = transposed(hidden, rows, width);
     const hessian = await multiply(columns, hidden, { rows: width, inner: rows, columns: width });
-    return this.#quantise(weight, await this.#source.weightOf(weight, span), await factorHessian(hessian, width));
+    const feedback = await factorHessian(hessian, width);
+    return blockTensors(weight, this.#source.bits, await this.#round(weight, await weightOf(weight, span), feedback));
   }
 
   close(): Promise<void> {
     return this.#blocks.close();
   }
 
-  async #quantise(weight: SegmentWeight, data: Float32Array, feedback: ErrorFeedback): Promise<readonly StoredTensor[]> {
-    const { bits } = this.#source;
-    return blockTensors(weight, bits, await quantiseWithFeedback(data, weight.shape[1]!, bits, feedback));
+  #round(weight: SegmentWeight, data: Float32Array, feedback: ErrorFeedback): Promise<BlockWeight> {
+    this.#source.onStep?.();
+    return quantiseWithFeedback(data, weight.shape[1]!, this.#source.bits, feedback);
   }
 
-  async #reach(block: number): Promise<{ readonly block: number; readonly hidden: Float32Array }> {
-    this.#reached ??= { block: 0, hidden: await this.#embed() };
-    while (this.#reached.block < block) {
-      this.#source.onStep?.();
-      const hidden = await this.#through(this.#reached.block, this.#reached.hidden);
-      this.#reached = { block: this.#reached.block + 1, hidden };
-    }
-    return this.#reached;
+  /** Hidden states before a block, or with the number of blocks: what the head reads. */
+  async #before(block: number): Promise<ReachedBlock> {
+    let reached = this.#last === null || this.#last.block >= block ? await this.#start(block) : this.#last.next;
+    while (reached.block < block) reached = (await this.#quantise(reached)).next;
+    return reached;
+  }
+
+  async #start(block: number): Promise<ReachedBlock> {
+    const { config, sequences, state } = this.#source;
+    const saved = await state?.load(sequences.length * this.#tokens * config.hiddenSize);
+    return saved && saved.block <= block ? saved : { block: 0, hidden: await this.#embed() };
+  }
+
+  async #through(block: number): Promise<QuantisedBlock> {
+    if (this.#last?.block !== block) this.#last = await this.#quantise(await this.#before(block));
+    return this.#last;
   }
 
   async #embed(): Promise<Float32Array> {
@@ -101,33 +117,35 @@ export class CalibratedWeights {
     return this.#leave(span, span.first === span.end, hidden);
   }
 
-  /** Hidden states after a block, quantised first where it lies on the accelerator. */
-  async #through(index: number, hidden: Float32Array): Promise<Float32Array> {
-    const { spans, weightOf } = this.#source;
-    const span = spans.find(({ first, end }) => index >= first && index < end)!;
-    const stream: CalibrationStream = { tokens: this.#tokens, hidden };
-    const weights = new Map<string, Float32Array>();
-    const list = this.#blocks.weightsOf(index);
-    for (const weight of list) weights.set(weight.name, await weightOf(weight, span));
-    const given = ({ name }: SegmentWeight): Float32Array => weights.get(name)!;
+  /** Quantises a block, where it lies on the accelerator, and passes the text through it. */
+  async #quantise(reached: ReachedBlock): Promise<QuantisedBlock> {
+    const { spans, bits, weightOf, state } = this.#source;
+    const { block, hidden } = reached;
+    await state?.save(reached);
+    const span = spans.find(({ first, end }) => block >= first && block < end)!;
+    const stream = { tokens: this.#tokens, hidden };
+    const list = this.#blocks.weightsOf(block);
+    const data = new Map<string, Float32Array>();
+    for (const weight of list) data.set(weight.name, await weightOf(weight, span));
+    const given = ({ name }: SegmentWeight): Float32Array => data.get(name)!;
+    const tensors = new Map<string, readonly StoredTensor[]>();
     if (span.place === 'accelerator') {
-      const hessians = await this.#blocks.observe(index, given, stream);
+      const hessians = await this.#blocks.observe(block, given, stream);
       const factors = new Map<Float32Array, ErrorFeedback>();
-      this.#stored = new Map();
       for (const weight of list) {
         const hessian = hessians.get(weight.name);
         if (hessian === undefined) continue;
-        this.#source.onStep?.();
         const [inputs, outputs] = weight.shape as [number, number];
         const feedback = factors.get(hessian) ?? (await factorHessian(hessian, inputs));
         factors.set(hessian, feedback);
-        const { bits } = this.#source;
-        const quantised = await quantiseWithFeedback(given(weight), outputs, bits, feedback);
-        this.#stored.set(weight.name, blockTensors(weight, bits, quantised));
-        weights.set(weight.name, dequantiseBlocks(quantised, inputs, outputs));
+        const rounded = await this.#round(weight, given(weight), feedback);
+        tensors.set(weight.name, blockTensors(weight, bits, rounded));
+        data.set(weight.name, dequantiseBlocks(rounded, inputs, outputs));
       }
     }
-    return this.#leave(span, index + 1 === span.end, await this.#blocks.run(index, given, stream));
+    const after = await this.#blocks.run(block, given, stream);
+    const handed = await this.#leave(span, block + 1 === span.end, after);
+    return { block, tensors, next: { block: block + 1, hidden: handed } };
   }
 
   /** Hidden states as the next span reads them, where this one has ended. */

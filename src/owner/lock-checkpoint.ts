@@ -6,12 +6,14 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { DecoderConfig } from '../model/config.js';
+import { equaliseNeurons } from '../model/equalise-neurons.js';
 import { buildSegment, buildSegments } from '../model/segments.js';
 import { acceleratorPlan, hasOpenMatrices, type Span, spansOf } from '../model/spans.js';
 import { fingerprintOf, type TensorSource } from '../model/tensors.js';
 import type { WeightTile } from '../model/weight-tiles.js';
 import { type SegmentWeight, sizeOfWeight } from '../model/weights.js';
 import { sealPart } from '../trusted/lock/sealed-part.js';
+import { vocabularyPermutation } from '../trusted/lock/vocabulary.js';
 import { MalformedError, UnsupportedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
 import {
@@ -25,11 +27,14 @@ import {
   SEALED_PART,
 } from '../trusted/wire/manifest.js';
 import { type ManifestDraft, writeBundle } from './bundle-writer.js';
+import { CalibratedWeights } from './calibrated-weights.js';
+import { calibrationStateIn } from './calibration-state.js';
 import type { LockJournal } from './lock-journal.js';
 import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
+import { encodeRounding, ROUNDING_FILE } from './rounding-record.js';
 import { createScheme } from './scheme/lock-scheme.js';
 import { lockedTiles, lockWeight } from './scheme/lock-weight.js';
-import { lockForSpan } from './scheme/span-lock.js';
+import { basisChange, lockForSpan } from './scheme/span-lock.js';
 import { gainsOf, itemOf, writeSpan } from './span-writer.js';
 
 export interface LockProgress {
@@ -60,6 +65,11 @@ export interface LockOptions {
   readonly precision?: EnclavePrecision;
   /** Quantises the accelerator's matrices after they are locked; `none` when absent. */
   readonly quantize?: Quantization;
+  /**
+   * Token sequences of equal length of the owner's text: matrices are rounded so that what they put out on it changes least. Each to its
+   * nearest code when absent. Only with `quantize`.
+   */
+  readonly calibration?: readonly Int32Array[];
   /** Keys of an earlier lock, to repeat it; new ones when absent. */
   readonly keys?: OwnerKeys;
   /** 32 bytes; only without `keys`. */
@@ -88,7 +98,15 @@ function refuseIdleQuantize(plan: Plan, quantize: Quantization): void {
  * 'run-locked'), or the checkpoint's MalformedError, which leaves nothing behind.
  */
 export async function lockModel(options: LockOptions): Promise<LockedBundle> {
-  const { checkpoint, outDir, scheme = 'rotation', precision = 'float32', quantize = 'none', onProgress } = options;
+  const {
+    checkpoint,
+    outDir,
+    scheme = 'rotation',
+    precision = 'float32',
+    quantize = 'none',
+    calibration,
+    onProgress,
+  } = options;
   const keys = options.keys ?? createOwnerKeys(options.seed === undefined ? {} : { lockSeed: options.seed });
   const { config, tensors } = checkpoint;
   const plan = options.plan ?? acceleratorPlan(config.numHiddenLayers);
@@ -98,6 +116,7 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   if (tokenizerJson === undefined)
     throw new MalformedError('tokenizer-missing', 'the checkpoint has no tokenizer.json');
   const lock = createScheme(scheme, keys.lockSeed, config, { quantised: quantize !== 'none' });
+  const vocabulary = vocabularyPermutation(keys.lockSeed, scheme, config.vocabSize);
   const spans = spansOf(plan);
   const weights = buildSegments(config, gainsOf(lock)).flatMap((segment) => segment.weights);
   await probeTensors(tensors, weights);
@@ -106,8 +125,15 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   let bytesDone = 0;
   const report = (stage: LockProgress['stage'], tensor: string, bytes = bytesDone): void =>
     onProgress?.({ stage, tensor, done, total: weights.length, bytesDone: bytes, bytesTotal });
-  const wholeOf = (weight: SegmentWeight, span: Span): Promise<Float32Array> =>
+  const lockedOf = (weight: SegmentWeight, span: Span): Promise<Float32Array> =>
     lockWeight(lockForSpan(lock, span), tensors, weight, span.basis);
+  const evened = spans.map((span) => {
+    const own = (weight: SegmentWeight): Promise<Float32Array> => lockedOf(weight, span);
+    // The secret stretches of neurons would cost bits: they are evened out again, as anybody could who holds the bundle.
+    if (quantize === 'none' || span.place === 'enclave') return own;
+    return equaliseNeurons(buildSegment(config, span, gainsOf(lock)).weights, own);
+  });
+  const wholeOf = (weight: SegmentWeight, span: Span): Promise<Float32Array> => evened[span.index]!(weight);
   const tilesOf = (weight: SegmentWeight, span: Span): AsyncIterable<WeightTile> =>
     followed(weight, lockedTiles(lockForSpan(lock, span), tensors, weight, span.basis));
   async function* followed(weight: SegmentWeight, tiles: AsyncIterable<WeightTile>): AsyncGenerator<WeightTile> {
@@ -119,6 +145,11 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
     done++;
     report('lock', weight.name);
   }
+  const finished = (weight: SegmentWeight): void => {
+    bytesDone += 4 * sizeOfWeight(weight);
+    done++;
+    report('lock', weight.name);
+  };
   const fill = async (folder: string, journal: LockJournal): Promise<ManifestDraft> => {
     const before = spans
       .filter(({ place }) => place === 'accelerator')
@@ -131,8 +162,33 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
     const inside = join(folder, 'segments');
     await mkdir(inside, { recursive: true });
     const segments: BundleSegment[] = [];
+    const state = calibrationStateIn(folder);
+    const calibrated =
+      calibration === undefined || quantize === 'none'
+        ? null
+        : new CalibratedWeights({
+            config,
+            spans,
+            bits: quantize === 'int4' ? 4 : 8,
+            ...gainsOf(lock),
+            sequences: calibration,
+            weightOf: wholeOf,
+            embeddingTiles: (weight, span) => lockedTiles(lockForSpan(lock, span), tensors, weight, span.basis),
+            rowOf: (token, { place }) => (place === 'enclave' ? token : vocabulary[token]!),
+            exitChange: (span) => basisChange(lock, config.hiddenSize, span),
+            ...(options.keys === undefined ? {} : { state }),
+            onStep: () => report('lock', ''),
+          });
     const common = { folder: inside, config, keys, precision, quantize, lock, journal };
-    for (const span of spans) segments.push(await writeSpan(span, { ...common, tilesOf, wholeOf, followed }));
+    const write = { ...common, tilesOf, wholeOf, calibrated, followed, finished };
+    try {
+      for (const span of spans) segments.push(await writeSpan(span, write));
+    } finally {
+      await calibrated?.close();
+    }
+    await state.clear();
+    if (calibrated !== null)
+      await writeFile(join(folder, ROUNDING_FILE), encodeRounding({ method: 'gptq', tokens: tokensOf(calibration!) }));
     await writeFile(join(folder, SEALED_PART), sealPart({ lockSeed: keys.lockSeed }, keys.bundleKey, scheme, config));
     for (const [name, bytes] of Object.entries(tokenizer)) await writeFile(join(folder, name), bytes);
     return {
@@ -154,6 +210,7 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
     placement: JSON.stringify(plan),
     precision,
     quantize,
+    calibration: calibration === undefined ? 'none' : digestSequences(calibration),
     version,
   };
   const bundleId = await writeBundle({
@@ -180,6 +237,17 @@ async function digestCheckpoint({ config, tensors, tokenizer }: LockOptions['che
     .update(await fingerprintOf(tensors));
   for (const [name, bytes] of Object.entries(tokenizer as Readonly<Record<string, Uint8Array>>))
     hash.update(name).update(bytes);
+  return hash.digest('hex');
+}
+
+function tokensOf(sequences: readonly Int32Array[]): number {
+  return sequences.reduce((sum, { length }) => sum + length, 0);
+}
+
+function digestSequences(sequences: readonly Int32Array[]): string {
+  const hash = createHash('sha256');
+  for (const ids of sequences)
+    hash.update(`${ids.length}\n`).update(new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength));
   return hash.digest('hex');
 }
 

@@ -3,12 +3,14 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import type { DecoderConfig } from '../../model/config.js';
+import { hasOpenMatrices } from '../../model/spans.js';
 import type { LockProgress } from '../../owner/lock-checkpoint.js';
 import type { OwnerKeys } from '../../owner/owner-keys.js';
 import type { Placement } from '../../owner/placement.js';
 import { equalBytes } from '../../trusted/wire/bytes.js';
-import { EnvironmentError } from '../../trusted/wire/errors.js';
+import { EnvironmentError, UnsupportedError } from '../../trusted/wire/errors.js';
 import {
   type EnclavePrecision,
   type Plan,
@@ -31,6 +33,9 @@ export interface LockVerbOptions {
   readonly scheme: Scheme;
   /** Of matrices on the accelerator. */
   readonly quantize: Quantization;
+  /** Text file that matrices are rounded on, or `none`; undefined: the bundled text for int4, none otherwise. */
+  readonly calibration: string | undefined;
+  readonly calibrationTokens: number;
   /** auto, accelerator, enclave or shielded:PARTS. */
   readonly placement: string;
   readonly enclavePrecision: EnclavePrecision | undefined;
@@ -52,6 +57,8 @@ interface Raw {
   readonly out: string;
   readonly scheme: Scheme;
   readonly quantize: Quantization;
+  readonly calibration: string | undefined;
+  readonly calibration_tokens: number;
   readonly keys: string;
   readonly publicKey: string | undefined;
   readonly placement: string;
@@ -96,6 +103,11 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
           .default('none'),
       )
       .option(
+        '--calibration <file|none>',
+        'with --quantize: text (as for distill) to round matrices on, best of the kind the model is for (default: int4 takes bundled stories, int8 none)',
+      )
+      .option('--calibration_tokens <n>', 'how much of it', wholeNumber(1024, 1 << 20), 8192)
+      .option(
         '--placement <where>',
         'auto, enclave, accelerator, or shielded:PARTS inside the enclave (embedding, head, block numbers)',
         'auto',
@@ -123,6 +135,8 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
       out,
       scheme,
       quantize,
+      calibration: raw.calibration,
+      calibrationTokens: raw.calibration_tokens,
       keys,
       publicKey: raw.publicKey ?? `${keys}.pub`,
       placement,
@@ -168,6 +182,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
   const checkpoint = await openCheckpoint(model);
   try {
     const { plan, precision, reasons } = await placeParts(options, checkpoint.config);
+    const calibration = await calibrationFor(options, plan, checkpoint);
     const keys = await prepareKeys(options, context);
     const { onProgress, stop, lockedHere } = followLock(context);
     const { bundleId } = await lockModel({
@@ -177,6 +192,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
       plan,
       precision,
       quantize,
+      ...(calibration === null ? {} : { calibration }),
       keys,
       onProgress,
     });
@@ -191,7 +207,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
       ['bundle id', bundleId],
       ['scheme', scheme],
       ['plan', describePlan(plan)],
-      ...matricesRow(plan, quantize),
+      ...matricesRow(plan, quantize, calibration === null ? null : calibration.length * calibration[0]!.length),
       ...(usesEnclave(plan) ? [['inside', precision] as const] : []),
       ['size', formatBytes(bytes)],
       ['seconds', `${seconds.toFixed(1)} (${megabytesPerSecond.toFixed(0)} MB/s)`],
@@ -236,6 +252,22 @@ async function placeParts(options: LockVerbOptions, config: DecoderConfig): Prom
     acceptRecorder: options.acceptRecorder,
   });
   return options.enclavePrecision === undefined ? placement : { ...placement, precision: options.enclavePrecision };
+}
+
+/** Token sequences to round matrices on; null where nothing is quantised or nothing asks for it. */
+async function calibrationFor(
+  { quantize, calibration, calibrationTokens }: LockVerbOptions,
+  plan: Plan,
+  { tokenizer, config }: Checkpoint,
+): Promise<Int32Array[] | null> {
+  if (quantize === 'none' && calibration !== undefined && calibration !== 'none') {
+    const message = '--calibration is for --quantize int8 or int4: add one of them, or leave it out';
+    throw new UnsupportedError('calibration-idle', message, {});
+  }
+  const { bundledText, readCalibration } = await import('../calibration-text.js');
+  const file = calibration ?? (quantize === 'int4' ? bundledText : 'none');
+  if (file === 'none' || !hasOpenMatrices(plan)) return null;
+  return readCalibration(file, tokenizer, config, calibrationTokens);
 }
 
 /** Progress of a lock: a bar for each stage, a note when it goes on, an end when Ctrl-C was pressed. */
