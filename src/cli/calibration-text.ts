@@ -7,17 +7,41 @@ import { tokeniseRecords } from '../edge/data/tokenise.js';
 import { openChatTemplate } from '../model/chat-template.js';
 import type { TokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
 import type { DecoderConfig } from '../model/config.js';
+import { hasOpenMatrices } from '../model/spans.js';
 import { openTokenizer } from '../model/tokenizer.js';
-import { MalformedError } from '../trusted/wire/errors.js';
+import { MalformedError, UnsupportedError } from '../trusted/wire/errors.js';
+import type { Plan, Quantization } from '../trusted/wire/manifest.js';
 
 /** Simple English stories; see assets/text/README.md. */
-export const bundledText: string = fileURLToPath(new URL('../../../assets/text/train.txt', import.meta.url));
+const bundledText: string = fileURLToPath(new URL('../../../assets/text/train.txt', import.meta.url));
 
 const sequenceTokens = 256;
 /** No text has more characters a token on average: what lies beyond is not tokenised. */
 const charactersPerToken = 16;
 /** Fewer say too little about any layer. */
 const leastTokens = 1024;
+
+export interface CalibrationChoice {
+  readonly quantize: Quantization;
+  /** A file, or `none`; undefined: the bundled text for int4, none otherwise. */
+  readonly calibration: string | undefined;
+  readonly calibrationTokens: number;
+}
+
+/** What a lock is to round matrices on; null where nothing is quantised or to the nearest value. Throws what `readCalibration` throws. */
+export async function calibrationFor(
+  { quantize, calibration, calibrationTokens }: CalibrationChoice,
+  plan: Plan,
+  { tokenizer, config }: { readonly tokenizer: TokenizerFiles; readonly config: DecoderConfig },
+): Promise<Int32Array[] | null> {
+  if (quantize === 'none' && calibration !== undefined && calibration !== 'none') {
+    const message = '--calibration is for --quantize int8 or int4: add one of them, or leave it out';
+    throw new UnsupportedError('calibration-idle', message, {});
+  }
+  const file = calibration ?? (quantize === 'int4' ? bundledText : 'none');
+  if (file === 'none' || !hasOpenMatrices(plan)) return null;
+  return readCalibration(file, tokenizer, config, calibrationTokens);
+}
 
 /**
  * At most `tokens` tokens from the file's beginning. Throws what `readDataset` throws, and MalformedError('calibration-short') when the

@@ -86,7 +86,9 @@ export interface LockedBundle {
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string };
 
 /** Quantising needs a matrix on the accelerator: enclave-held parts have their own `precision`, and the embedding stays float32. */
-function refuseIdleQuantize(plan: Plan, quantize: Quantization): void {
+function refuseIdleQuantize(plan: Plan, quantize: Quantization, calibration: LockOptions['calibration']): void {
+  if (quantize === 'none' && calibration !== undefined)
+    throw new UnsupportedError('calibration-idle', 'calibration text is for quantize int8 or int4', {});
   if (quantize === 'none' || hasOpenMatrices(plan)) return;
   const message = `--quantize ${quantize} is for blocks and head on the accelerator, and this plan has none there: leave it out and choose --enclave_precision, or another --placement`;
   throw new UnsupportedError('quantize-enclave', message, { quantize });
@@ -110,7 +112,7 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
   const keys = options.keys ?? createOwnerKeys(options.seed === undefined ? {} : { lockSeed: options.seed });
   const { config, tensors } = checkpoint;
   const plan = options.plan ?? acceleratorPlan(config.numHiddenLayers);
-  refuseIdleQuantize(plan, quantize);
+  refuseIdleQuantize(plan, quantize, calibration);
   const tokenizer = checkpoint.tokenizer as Readonly<Record<string, Uint8Array>>;
   const tokenizerJson = tokenizer['tokenizer.json'];
   if (tokenizerJson === undefined)
@@ -164,18 +166,19 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
     const segments: BundleSegment[] = [];
     const state = calibrationStateIn(folder);
     const calibrated =
-      calibration === undefined || quantize === 'none'
+      calibration === undefined
         ? null
         : new CalibratedWeights({
             config,
             spans,
-            bits: quantize === 'int4' ? 4 : 8,
+            bits: quantize === 'int8' ? 8 : 4,
             ...gainsOf(lock),
             sequences: calibration,
             weightOf: wholeOf,
             embeddingTiles: (weight, span) => lockedTiles(lockForSpan(lock, span), tensors, weight, span.basis),
             rowOf: (token, { place }) => (place === 'enclave' ? token : vocabulary[token]!),
             exitChange: (span) => basisChange(lock, config.hiddenSize, span),
+            // Without the keys nobody can go on with this lock.
             ...(options.keys === undefined ? {} : { state }),
             onStep: () => report('lock', ''),
           });

@@ -3,14 +3,12 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import type { DecoderConfig } from '../../model/config.js';
-import { hasOpenMatrices } from '../../model/spans.js';
 import type { LockProgress } from '../../owner/lock-checkpoint.js';
 import type { OwnerKeys } from '../../owner/owner-keys.js';
 import type { Placement } from '../../owner/placement.js';
 import { equalBytes } from '../../trusted/wire/bytes.js';
-import { EnvironmentError, UnsupportedError } from '../../trusted/wire/errors.js';
+import { EnvironmentError } from '../../trusted/wire/errors.js';
 import {
   type EnclavePrecision,
   type Plan,
@@ -173,6 +171,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
   const { lockModel } = await import('../../owner/lock-checkpoint.js');
   const { openCheckpoint } = await import('../../model/checkpoint/open.js');
   const { openBundle } = await import('../../edge/bundle.js');
+  const { calibrationFor } = await import('../calibration-text.js');
   const { model, out, scheme, quantize } = options;
   if (existsSync(out)) {
     const message = `${out} exists; a bundle is never overwritten, choose another --out`;
@@ -252,22 +251,6 @@ async function placeParts(options: LockVerbOptions, config: DecoderConfig): Prom
     acceptRecorder: options.acceptRecorder,
   });
   return options.enclavePrecision === undefined ? placement : { ...placement, precision: options.enclavePrecision };
-}
-
-/** Token sequences to round matrices on; null where nothing is quantised or nothing asks for it. */
-async function calibrationFor(
-  { quantize, calibration, calibrationTokens }: LockVerbOptions,
-  plan: Plan,
-  { tokenizer, config }: Checkpoint,
-): Promise<Int32Array[] | null> {
-  if (quantize === 'none' && calibration !== undefined && calibration !== 'none') {
-    const message = '--calibration is for --quantize int8 or int4: add one of them, or leave it out';
-    throw new UnsupportedError('calibration-idle', message, {});
-  }
-  const { bundledText, readCalibration } = await import('../calibration-text.js');
-  const file = calibration ?? (quantize === 'int4' ? bundledText : 'none');
-  if (file === 'none' || !hasOpenMatrices(plan)) return null;
-  return readCalibration(file, tokenizer, config, calibrationTokens);
 }
 
 /** Progress of a lock: a bar for each stage, a note when it goes on, an end when Ctrl-C was pressed. */
