@@ -186,11 +186,12 @@ async function measure(name: string, source: string, sequences: number): Promise
     process.stderr.write(`${name} ${JSON.stringify(rows.at(-1))}\n`);
     await save();
   };
-  const locks = ['none', 'permutation', 'rotation'] as const;
+  const locks = ['none', 'rotation', 'permutation'] as const;
   await add(unchanged);
-  for (const lock of locks) await add({ matrices: 'int8', lock, calibration: null, seed });
-  for (const lock of locks) await add({ matrices: 'int4', lock, calibration: null, seed });
-  for (const lock of locks) await add({ matrices: 'int4', lock, calibration, seed });
+  for (const lock of ['none', 'rotation'] as const) await add({ matrices: 'int4', lock, calibration, seed });
+  for (const matrices of ['int4', 'int8'] as const)
+    for (const lock of locks) await add({ matrices, lock, calibration: null, seed });
+  await add({ matrices: 'int4', lock: 'permutation', calibration, seed });
   for (const other of otherSeeds) await add({ matrices: 'int4', lock: 'rotation', calibration, seed: other });
   await checkpoint.tensors.close();
 }

@@ -2,6 +2,7 @@
 // Hessian H = Σ x·xᵀ over calibration text. Zone: owner. H = (U + I)·diag(d)·(U + I)ᵀ with U strictly upper triangular, as in QuIP
 // (arXiv 2307.13304, section 3), which shows that GPTQ (arXiv 2210.17323) is the same algorithm; no inverse is needed.
 import { multiply } from '../graph/product.js';
+import { MalformedError } from '../trusted/wire/errors.js';
 
 export interface ErrorFeedback {
   /** Inputs of the layer. */
@@ -16,10 +17,14 @@ export interface ErrorFeedback {
 const damping = 0.01;
 const panelColumns = 64;
 
-/** `hessian` [size, size] symmetric; it is overwritten. Of order size³. */
+/** `hessian` [size, size] symmetric; it is overwritten. Of order size³. Throws MalformedError('calibration-overflow') when it is not finite. */
 export async function factorHessian(hessian: Float32Array, size: number): Promise<ErrorFeedback> {
   let trace = 0;
   for (let i = 0; i < size; i += 1) trace += hessian[i * (size + 1)]!;
+  if (!Number.isFinite(trace)) {
+    const message = `on the calibration text a layer of ${size} inputs reads values beyond float32: check the checkpoint, or quantise without calibration`;
+    throw new MalformedError('calibration-overflow', message, { inputs: size });
+  }
   const added = trace > 0 ? (damping * trace) / size : 1;
   for (let i = 0; i < size; i += 1) hessian[i * (size + 1)]! += added;
   await choleskyFromTheEnd(hessian, size, added / 2);

@@ -1,6 +1,6 @@
 // How far a calibrated lock is: the hidden states of its text before the block at work, so that a lock that was killed need not begin again.
 // Zone: owner. A dot file of the unfinished bundle: block number (uint32), then float32 values, both little-endian.
-import { readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../model/files.js';
 
@@ -14,13 +14,15 @@ export interface CalibrationState {
   /** null: there is none of this many values. */
   load(size: number): Promise<ReachedBlock | null>;
   save(reached: ReachedBlock): Promise<void>;
+  /** Also takes away what a kill left of a `save`: nothing of it may be handed out with the bundle. */
   clear(): Promise<void>;
 }
 
 const headerBytes = 4;
 
 export function calibrationStateIn(folder: string): CalibrationState {
-  const path = join(folder, '.calibration');
+  const name = '.calibration';
+  const path = join(folder, name);
   return {
     async load(size) {
       const bytes = await readFile(path).catch(() => null);
@@ -34,6 +36,9 @@ export function calibrationStateIn(folder: string): CalibrationState {
       header.writeUInt32LE(block);
       await writeFileAtomic(path, header, new Uint8Array(hidden.buffer, hidden.byteOffset, hidden.byteLength));
     },
-    clear: () => rm(path, { force: true }),
+    async clear() {
+      const left = (await readdir(folder)).filter((found) => found === name || found.startsWith(`.${name}.`));
+      for (const found of left) await rm(join(folder, found));
+    },
   };
 }

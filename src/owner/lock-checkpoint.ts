@@ -95,8 +95,8 @@ function refuseIdleQuantize(plan: Plan, quantize: Quantization, calibration: Loc
 }
 
 /**
- * Peak memory: a few tiles and tensors of a block, see scheme/lock-weight.ts; with `quantize` the largest matrix, a few times. A lock that was killed, interrupted or ran out of disk goes
- * on with the same `keys` and everything else the same. Throws EnvironmentError('bundle-exists', 'disk-full', 'lock-unfinished',
+ * Peak memory: a few tiles and tensors of a block, see scheme/lock-weight.ts; with `quantize` the largest matrix, a few times; with
+ * `calibration` also a block in float32 and the hidden states of the text. A lock that was killed, interrupted or ran out of disk goes on with the same `keys` and everything else the same. Throws EnvironmentError('bundle-exists', 'disk-full', 'lock-unfinished',
  * 'run-locked'), or the checkpoint's MalformedError, which leaves nothing behind.
  */
 export async function lockModel(options: LockOptions): Promise<LockedBundle> {

@@ -108,3 +108,9 @@ test('more outputs than are rounded at once give the same codes as each by itsel
     for (let i = 0; i < inputs; i += 1) assert.ok(Math.abs(found[i]! - whole[i * outputs + column]!) < 1e-5);
   }
 });
+
+test('inputs beyond float32 are refused, not rounded to anything', async () => {
+  const hessian = new Float32Array(4).fill(1);
+  hessian[3] = Number.POSITIVE_INFINITY;
+  await assert.rejects(factorHessian(hessian, 2), { code: 'calibration-overflow' });
+});

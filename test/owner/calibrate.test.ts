@@ -1,7 +1,7 @@
 // Quantising with calibration text: nearer to the model than without, in every family and placement; a stopped lock gives the same bytes.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readCalibration } from '../../src/cli/calibration-text.js';
@@ -129,8 +129,16 @@ test('a calibrated lock that was stopped goes on with the same text only, and gi
   await lockModel({ ...common, outDir: unbroken });
   const expected = await digests(unbroken);
   assert.ok(ROUNDING_FILE in expected && !('.calibration' in expected));
-  for (const stopAt of [2, 3, 6, 8, 9, 15, 16]) {
+  for (const stopAt of [2, 3, 6, 8, 9, 12, 15, 16]) {
     const outDir = join(folder, `stopped-${stopAt}`);
+    const reads: string[] = [];
+    const counted = {
+      ...checkpoint.tensors,
+      read: (name: string) => {
+        reads.push(name);
+        return checkpoint.tensors.read(name);
+      },
+    };
     const onProgress = ({ done }: { done: number }): void => {
       if (done >= stopAt) throw new ProtocolError('interrupted', 'interrupted');
     };
@@ -140,7 +148,12 @@ test('a calibrated lock that was stopped goes on with the same text only, and gi
       code: 'lock-unfinished',
       message: /another calibration/,
     });
-    await lockModel({ ...common, outDir });
+    // As a kill in the middle of saving leaves it.
+    await writeFile(join(folder, `.stopped-${stopAt}.partial`, '..calibration.1.tmp'), 'hidden states');
+    await lockModel({ ...common, checkpoint: { ...checkpoint, tensors: counted }, outDir });
+    // Weight 9 is the first matrix of the second block.
+    const again = reads.includes('model.layers.0.self_attn.q_proj.weight');
+    assert.equal(again, stopAt < 11, `stopped after ${stopAt}`);
     assert.deepEqual(await digests(outDir), expected, `stopped after ${stopAt}`);
   }
 });
