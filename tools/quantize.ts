@@ -1,6 +1,7 @@
 // What integer matrices cost, with and without a lock before them: node dist/tools/quantize.js --json docs/results/quantize.json
 // Perplexity on held-out text (assets/text/valid.txt or --text FILE) and KL to the float32 model, for the bundled stories260k and
 // SmolLM2-135M-Instruct (tools/fetch-smollm2.sh). int4 is rounded to the nearest value and by GPTQ on assets/text/train.txt (--calibration).
+// Rows that the file has from the same machine are kept: a run that was stopped goes on.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -178,10 +179,11 @@ async function measure(name: string, source: string, sequences: number): Promise
     rows,
   });
   const add = async (arm: Arm): Promise<void> => {
-    const run = arm === unchanged ? plain : await runModel(checkpoint, ids, arm);
     const { matrices, lock } = arm;
     const rounding = matrices === 'float32' ? null : arm.calibration === null ? 'nearest' : 'gptq';
     const of = { matrices, lock, rounding, seed: lock === 'none' ? null : arm.seed } as const;
+    if (rows.some((row) => Object.entries(of).every(([key, value]) => row[key as 'seed'] === value))) return;
+    const run = arm === unchanged ? plain : await runModel(checkpoint, ids, arm);
     rows.push({ ...of, ...compare(plain.logprobs, run.logprobs, ids), megabytes: run.megabytes });
     process.stderr.write(`${name} ${JSON.stringify(rows.at(-1))}\n`);
     await save();
@@ -196,11 +198,32 @@ async function measure(name: string, source: string, sequences: number): Promise
   await checkpoint.tensors.close();
 }
 
-const models: { model: string; tokens: number; calibration_tokens: number; rows: Row[] }[] = [];
+interface Measured {
+  readonly model: string;
+  readonly tokens: number;
+  readonly calibration_tokens: number;
+  readonly rows: Row[];
+}
 
-/** After every row: a run takes long. */
+/** Rows of an earlier run on this machine that did not come to its end. */
+async function readEarlier(): Promise<readonly Measured[]> {
+  const text = await readFile(values.json!, 'utf8').catch(() => null);
+  if (text === null) return [];
+  const record = JSON.parse(text) as { machine: object; models: Measured[] };
+  return JSON.stringify(record.machine) === JSON.stringify(describeMachine()) ? record.models : [];
+}
+
+const earlier = await readEarlier();
+const models: Measured[] = [];
+
+/** After every row: a run takes long, and the next one goes on from here. */
 async function save(): Promise<void> {
-  const record = { date: new Date().toISOString(), machine: describeMachine(), models };
+  const measured = new Set(models.map(({ model }) => model));
+  const record = {
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    models: [...models, ...earlier.filter(({ model }) => !measured.has(model))],
+  };
   await writeFile(values.json!, `${JSON.stringify(record, null, 2)}\n`);
 }
 
