@@ -78,7 +78,7 @@ function* firstRecords(records: readonly DataRecord[], characters: number): Gene
   let left = characters;
   for (const record of records) {
     if (left <= 0) return;
-    yield record;
+    yield record.kind === 'text' ? { ...record, text: record.text.slice(0, left) } : record;
     if (record.kind === 'text') left -= record.text.length;
     else if (record.kind === 'completion') left -= record.prompt.length + record.completion.length;
     else left -= record.messages.reduce((sum, { content }) => sum + content.length, 0);

@@ -12,6 +12,7 @@ import { blockTensors, type StoredTensor } from '../model/stored-weight.js';
 import { buildFinalNorm } from '../model/streamed-graphs.js';
 import { transposed, type WeightTile } from '../model/weight-tiles.js';
 import { embeddingWeight, positionsWeight, type SegmentWeight } from '../model/weights.js';
+import { MalformedError } from '../trusted/wire/errors.js';
 import type { CalibrationState, ReachedBlock } from './calibration-state.js';
 
 /** The model to be quantised, as its spans will hold it. */
@@ -48,10 +49,11 @@ export class CalibratedWeights {
   readonly #tokens: number;
   #last: QuantisedBlock | null = null;
 
+  /** Throws MalformedError('calibration-sequences'). */
   constructor(source: CalibrationSource) {
     this.#source = source;
     this.#blocks = new ObservedBlocks(source.config, { denseOutputGains: source.denseOutputGains });
-    this.#tokens = source.sequences[0]!.length;
+    this.#tokens = lengthOf(source);
   }
 
   /**
@@ -167,4 +169,13 @@ export class CalibratedWeights {
     const change = await exitChange(span);
     return change === null ? handed : multiply(handed, change, { rows, inner: width, columns: width });
   }
+}
+
+/** The length that all sequences have. */
+function lengthOf({ config, sequences }: CalibrationSource): number {
+  const length = sequences[0]?.length ?? 0;
+  const known = (id: number): boolean => id >= 0 && id < config.vocabSize;
+  if (length > 0 && sequences.every((ids) => ids.length === length && ids.every(known))) return length;
+  const message = `calibration wants sequences of one length, of ids below ${config.vocabSize}; got ${sequences.length} sequences`;
+  throw new MalformedError('calibration-sequences', message, { sequences: sequences.length });
 }

@@ -157,3 +157,21 @@ test('a calibrated lock that was stopped goes on with the same text only, and gi
     assert.deepEqual(await digests(outDir), expected, `stopped after ${stopAt}`);
   }
 });
+
+test('sequences that are none, uneven or of another vocabulary are refused, and nothing is left', async (t) => {
+  const folder = await temporaryFolder(t);
+  const checkpoint = tinyCheckpoint();
+  const [good, other] = sequencesOf(2, 16, checkpoint.config.vocabSize) as [Int32Array, Int32Array];
+  for (const calibration of [
+    [],
+    [new Int32Array(0)],
+    [good, other.slice(1)],
+    [Int32Array.of(checkpoint.config.vocabSize)],
+  ]) {
+    const locking = lockModel({ checkpoint, keys, outDir: join(folder, 'm.lock'), quantize: 'int4', calibration });
+    await assert.rejects(locking, { code: 'calibration-sequences' });
+  }
+  const idle = lockModel({ checkpoint, keys, outDir: join(folder, 'm.lock'), calibration: [good] });
+  await assert.rejects(idle, { code: 'calibration-idle' });
+  assert.deepEqual(await readdir(folder), []);
+});
