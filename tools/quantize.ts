@@ -1,39 +1,54 @@
 // What integer matrices cost, with and without a lock before them: node dist/tools/quantize.js --json docs/results/quantize.json
 // Perplexity on held-out text (assets/text/valid.txt or --text FILE) and KL to the float32 model, for the bundled stories260k and
-// SmolLM2-135M-Instruct (tools/fetch-smollm2.sh).
+// SmolLM2-135M-Instruct (tools/fetch-smollm2.sh). int4 is rounded to the nearest value and by GPTQ on assets/text/train.txt (--calibration).
+// Rows that the file has from the same machine are kept: a run that was stopped goes on.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeMachine } from '../bench/machine.js';
 import { findSmolLm2 } from '../bench/workload/smollm2.js';
+import { readCalibration } from '../src/cli/calibration-text.js';
 import { Accelerator } from '../src/edge/teacher/accelerator.js';
 import { segmentsIn } from '../src/edge/teacher/unlocked-model.js';
 import type { Checkpoint } from '../src/model/checkpoint/hf-directory.js';
 import { openCheckpoint } from '../src/model/checkpoint/open.js';
 import { equaliseNeurons } from '../src/model/equalise-neurons.js';
-import type { LinearFormat } from '../src/model/linear-lowering.js';
 import { readSegmentWeight, writeSegments } from '../src/model/segment-weights.js';
-import { buildSegments } from '../src/model/segments.js';
+import { buildSegments, type SegmentGraph } from '../src/model/segments.js';
 import { openTokenizer } from '../src/model/tokenizer.js';
+import { wholeTile } from '../src/model/weight-tiles.js';
 import type { SegmentWeight } from '../src/model/weights.js';
+import { CalibratedWeights } from '../src/owner/calibrated-weights.js';
 import { createScheme } from '../src/owner/scheme/lock-scheme.js';
 import { lockWeight } from '../src/owner/scheme/lock-weight.js';
 import { vocabularyPermutation } from '../src/trusted/lock/vocabulary.js';
 import type { Scheme } from '../src/trusted/wire/manifest.js';
 
 const { values } = parseArgs({
-  options: { json: { type: 'string' }, text: { type: 'string', default: 'assets/text/valid.txt' } },
+  options: {
+    json: { type: 'string' },
+    text: { type: 'string', default: 'assets/text/valid.txt' },
+    calibration: { type: 'string', default: 'assets/text/train.txt' },
+    calibration_tokens: { type: 'string', default: '8192' },
+    seeds: { type: 'string', default: '7,8,9' },
+  },
 });
-if (!values.json) throw new Error('usage: quantize.js --json FILE [--text FILE]');
+if (!values.json)
+  throw new Error(
+    'usage: quantize.js --json FILE [--text FILE] [--calibration FILE] [--calibration_tokens N] [--seeds N,N]',
+  );
 
 const tokens = 256;
-const seed = new Uint8Array(32).fill(7);
+const [firstSeed, ...otherSeeds] = values.seeds.split(',').map(Number) as [number, ...number[]];
 const formats = { float32: 'float32', int8: 'block8', int4: 'block4' } as const;
 
 interface Row {
   readonly matrices: keyof typeof formats;
   readonly lock: 'none' | Scheme;
+  readonly rounding: 'nearest' | 'gptq' | null;
+  /** Byte that the lock's seed is made of. */
+  readonly seed: number | null;
   readonly perplexity: number;
   /** Nats a token to the unlocked float32 model. */
   readonly kl: number;
@@ -47,13 +62,19 @@ interface Run {
   readonly megabytes: number;
 }
 
-async function runModel(
-  { config, tensors }: Checkpoint,
-  ids: Int32Array,
-  lock: 'none' | Scheme,
-  format: LinearFormat,
-): Promise<Run> {
+interface Arm {
+  readonly matrices: keyof typeof formats;
+  readonly lock: 'none' | Scheme;
+  /** Sequences to round on; null: to the nearest value. */
+  readonly calibration: readonly Int32Array[] | null;
+  readonly seed: number;
+}
+
+async function runModel({ config, tensors }: Checkpoint, ids: Int32Array, arm: Arm): Promise<Run> {
+  const { lock, calibration } = arm;
   const { vocabSize } = config;
+  const format = formats[arm.matrices];
+  const seed = new Uint8Array(32).fill(arm.seed);
   const folder = await mkdtemp(join(tmpdir(), 'distillock-quantize-'));
   try {
     const scheme = lock === 'none' ? null : createScheme(lock, seed, config, { quantised: format !== 'float32' });
@@ -63,10 +84,30 @@ async function runModel(
         : vocabularyPermutation(seed, lock, vocabSize);
     const weightOf = (weight: SegmentWeight): Promise<Float32Array> =>
       scheme === null ? readSegmentWeight(tensors, weight) : lockWeight(scheme, tensors, weight, 0);
-    const segments = buildSegments(config, { format, denseOutputGains: scheme?.foldsGains === true });
+    const denseOutputGains = scheme?.foldsGains === true;
+    const segments = buildSegments(config, { format, denseOutputGains });
     const every = segments.flatMap((segment) => segment.weights);
     const equalised = scheme === null || format === 'float32' ? weightOf : equaliseNeurons(every, weightOf);
-    await writeSegments(folder, segments, equalised);
+    if (calibration === null || format === 'float32') await writeSegments(folder, segments, equalised);
+    else {
+      const calibrated = new CalibratedWeights({
+        config,
+        spans: segments.map(({ span }) => span),
+        bits: format === 'block4' ? 4 : 8,
+        denseOutputGains,
+        sequences: calibration,
+        weightOf: equalised,
+        embeddingTiles: async function* (weight) {
+          yield wholeTile(weight, await weightOf(weight));
+        },
+        rowOf: (token) => to[token]!,
+        exitChange: async () => null,
+      });
+      const stored = (weight: SegmentWeight, { span }: SegmentGraph) =>
+        weight.format === format ? calibrated.tensorsOf(weight, span) : equalised(weight);
+      await writeSegments(folder, segments, stored);
+      await calibrated.close();
+    }
     const sizes = await Promise.all(
       ['00.data', '01.data'].map(async (name) => (await readFile(join(folder, name))).length),
     );
@@ -117,33 +158,74 @@ function compare(
   return { perplexity: Math.exp(nll / targets), kl: kl / ids.length, agreement: agreed / ids.length };
 }
 
-async function measure(
-  name: string,
-  source: string,
-  sequences: number,
-): Promise<{ model: string; tokens: number; rows: Row[] }> {
+async function measure(name: string, source: string, sequences: number): Promise<void> {
   const checkpoint = await openCheckpoint(source);
   const tokenizer = await openTokenizer(checkpoint.tokenizer);
   const ids = tokenizer.encode(await readFile(values.text, 'utf8')).slice(0, sequences * tokens);
-  const plain = await runModel(checkpoint, ids, 'none', 'float32');
+  const calibration = await readCalibration(
+    values.calibration,
+    checkpoint.tokenizer,
+    checkpoint.config,
+    Number(values.calibration_tokens),
+  );
+  const seed = firstSeed;
+  const unchanged: Arm = { matrices: 'float32', lock: 'none', calibration: null, seed };
+  const plain = await runModel(checkpoint, ids, unchanged);
   const rows: Row[] = [];
-  for (const matrices of ['float32', 'int8', 'int4'] as const) {
-    for (const lock of ['none', 'permutation', 'rotation'] as const) {
-      const unchanged = matrices === 'float32' && lock === 'none';
-      const run = unchanged ? plain : await runModel(checkpoint, ids, lock, formats[matrices]);
-      rows.push({ matrices, lock, ...compare(plain.logprobs, run.logprobs, ids), megabytes: run.megabytes });
-      process.stderr.write(`${name} ${JSON.stringify(rows.at(-1))}\n`);
-    }
-  }
+  models.push({
+    model: name,
+    tokens: ids.length,
+    calibration_tokens: calibration.length * calibration[0]!.length,
+    rows,
+  });
+  const add = async (arm: Arm): Promise<void> => {
+    const { matrices, lock } = arm;
+    const rounding = matrices === 'float32' ? null : arm.calibration === null ? 'nearest' : 'gptq';
+    const of = { matrices, lock, rounding, seed: lock === 'none' ? null : arm.seed } as const;
+    if (rows.some((row) => Object.entries(of).every(([key, value]) => row[key as 'seed'] === value))) return;
+    const run = arm === unchanged ? plain : await runModel(checkpoint, ids, arm);
+    rows.push({ ...of, ...compare(plain.logprobs, run.logprobs, ids), megabytes: run.megabytes });
+    process.stderr.write(`${name} ${JSON.stringify(rows.at(-1))}\n`);
+    await save();
+  };
+  const locks = ['none', 'rotation', 'permutation'] as const;
+  await add(unchanged);
+  for (const lock of ['none', 'rotation'] as const) await add({ matrices: 'int4', lock, calibration, seed });
+  for (const matrices of ['int4', 'int8'] as const)
+    for (const lock of locks) await add({ matrices, lock, calibration: null, seed });
+  await add({ matrices: 'int4', lock: 'permutation', calibration, seed });
+  for (const other of otherSeeds) await add({ matrices: 'int4', lock: 'rotation', calibration, seed: other });
   await checkpoint.tensors.close();
-  return { model: name, tokens: ids.length, rows };
 }
 
-const models = [
-  await measure('stories260k', 'assets/stories260k', 32),
-  await measure('SmolLM2-135M-Instruct (from Q4_1)', findSmolLm2(), 4),
-];
-await writeFile(
-  values.json,
-  `${JSON.stringify({ date: new Date().toISOString(), machine: describeMachine(), models }, null, 2)}\n`,
-);
+interface Measured {
+  readonly model: string;
+  readonly tokens: number;
+  readonly calibration_tokens: number;
+  readonly rows: Row[];
+}
+
+/** Rows of an earlier run on this machine that did not come to its end. */
+async function readEarlier(): Promise<readonly Measured[]> {
+  const text = await readFile(values.json!, 'utf8').catch(() => null);
+  if (text === null) return [];
+  const record = JSON.parse(text) as { machine: object; models: Measured[] };
+  return JSON.stringify(record.machine) === JSON.stringify(describeMachine()) ? record.models : [];
+}
+
+const earlier = await readEarlier();
+const models: Measured[] = [];
+
+/** After every row: a run takes long, and the next one goes on from here. */
+async function save(): Promise<void> {
+  const measured = new Set(models.map(({ model }) => model));
+  const record = {
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    models: [...models, ...earlier.filter(({ model }) => !measured.has(model))],
+  };
+  await writeFile(values.json!, `${JSON.stringify(record, null, 2)}\n`);
+}
+
+await measure('stories260k', 'assets/stories260k', 32);
+await measure('SmolLM2-135M-Instruct (from Q4_1)', findSmolLm2(), 4);

@@ -1,12 +1,14 @@
 // A placement plan in words. Zone: all.
 import { hasOpenMatrices } from '../model/spans.js';
 import type { Plan, Quantization } from '../trusted/wire/manifest.js';
+import { formatNumber } from './terminal.js';
 
-/** How the accelerator's matrices are stored, as a row of a table; none where it has none. */
-export function matricesRow(plan: Plan, quantize: Quantization): [string, string][] {
-  return hasOpenMatrices(plan)
-    ? [['matrices', `${quantize === 'none' ? 'float32' : quantize} on the accelerator`]]
-    : [];
+/** How the accelerator's matrices are stored, as a row of a table; none where it has none. `tokens` of calibration text, or null. */
+export function matricesRow(plan: Plan, quantize: Quantization, tokens: number | null): [string, string][] {
+  if (!hasOpenMatrices(plan)) return [];
+  if (quantize === 'none') return [['matrices', 'float32 on the accelerator']];
+  const rounding = tokens === null ? 'to the nearest value' : `by GPTQ on ${formatNumber(tokens)} tokens of text`;
+  return [['matrices', `${quantize} on the accelerator, rounded ${rounding}`]];
 }
 
 export function usesEnclave({ embedding, blocks, head }: Plan): boolean {

@@ -22,6 +22,8 @@ export interface ForwardOptions {
    * (`attention-out`, `feed-forward-out`). Only for families with such norms.
    */
   readonly denseOutputGains?: boolean;
+  /** Told of every product with a matrix of a block: what goes in, and the matrix. */
+  readonly onProduct?: (graph: Graph, x: Value, weight: SegmentWeight) => void;
 }
 
 /** A linear layer: its matrix [in, out], the checkpoint modules its columns come from, and the norm before it. */
@@ -44,6 +46,7 @@ export class ForwardLayers implements Layers {
   /** Whether the fused attention operator rotates heads of this width itself. */
   readonly #fusedRotary: boolean;
   readonly #denseOutputGains: boolean;
+  readonly #onProduct: ForwardOptions['onProduct'];
   readonly #inputs: Map<string, Value> = new Map();
   #unitGain: Value | null = null;
 
@@ -61,6 +64,7 @@ export class ForwardLayers implements Layers {
     this.#config = config;
     this.#products = createLinear(graph, options.format ?? 'float32');
     this.#gains = options.format === 'int8' ? createLinear(graph, 'float32') : this.#products;
+    this.#onProduct = options.onProduct;
     this.#denseOutputGains = options.denseOutputGains === true && config.norms !== 'pre';
     this.#fusedRotary = config.positions === 'rope' && headDim % fusedRotaryMultiple === 0;
   }
@@ -112,8 +116,7 @@ export class ForwardLayers implements Layers {
     const shape = [hiddenSize, hiddenSize];
     const { format } = this.#gains;
     const matrix = { name: tensor, kind: 'diagonal', shape, block: index, rows, parts, gain: null, format } as const;
-    this.weights.push(matrix);
-    return this.#gains.product(this.#rmsNorm(x, this.#unitGain), matrix);
+    return this.#multiplied(this.#gains, this.#rmsNorm(x, this.#unitGain), matrix);
   }
 
   #rmsNorm(x: Value, gain: Value): Value {
@@ -275,11 +278,16 @@ export class ForwardLayers implements Layers {
       gain,
       format: this.#products.format,
     };
-    this.weights.push(matrix);
-    const product = this.#products.product(x, matrix);
+    const product = this.#multiplied(this.#products, x, matrix);
     if (!linear.bias) return product;
     const offset = this.#vector(`${name}.bias`, shape[1], 'bias', block, tensors('bias'));
     return this.#graph.emitOne('Add', [product, offset], { shape: product.shape });
+  }
+
+  #multiplied(products: LinearLowering, x: Value, matrix: SegmentWeight): Value {
+    this.weights.push(matrix);
+    this.#onProduct?.(this.#graph, x, matrix);
+    return products.product(x, matrix);
   }
 
   #vector(

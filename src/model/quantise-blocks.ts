@@ -33,81 +33,116 @@ export function blockShapes(
   };
 }
 
-/** `weight` [inputs, outputs] row-major, finite. */
+/** The even steps that a block's weights are rounded to: w ≈ (code − zero) · scale. */
+export interface BlockRange {
+  /** As stored: float32. */
+  readonly scale: number;
+  readonly zero: number;
+}
+
+/** A BlockWeight being filled, block by block and code by code. */
+export class BlockWriter implements BlockWeight {
+  readonly codes: Uint8Array<ArrayBuffer>;
+  readonly scales: Float32Array<ArrayBuffer>;
+  readonly zeros: Uint8Array<ArrayBuffer> | null;
+  readonly bits: 4 | 8;
+  readonly #blocks: number;
+
+  constructor(inputs: number, outputs: number, bits: 4 | 8) {
+    this.bits = bits;
+    this.#blocks = Math.ceil(inputs / blockSize);
+    this.codes = new Uint8Array((outputs * this.#blocks * blockSize * bits) / 8);
+    this.scales = new Float32Array(outputs * this.#blocks);
+    this.zeros = bits === 8 ? null : new Uint8Array(outputs * Math.ceil(this.#blocks / 2));
+  }
+
+  setRange(block: number, column: number, { scale, zero }: BlockRange): void {
+    this.scales[column * this.#blocks + block] = scale;
+    if (this.zeros === null) return;
+    this.zeros[column * Math.ceil(this.#blocks / 2) + (block >> 1)]! |= zero << (4 * (block & 1));
+  }
+
+  /** Once for each input `row` of a column. */
+  setCode(row: number, column: number, code: number): void {
+    const at = column * this.#blocks * blockSize + row;
+    if (this.bits === 8) this.codes[at] = code;
+    else this.codes[at >> 1]! |= code << (4 * (at & 1));
+  }
+}
+
+/** The code nearest to x. */
+export function nearestCode(x: number, { scale, zero }: BlockRange, bits: 4 | 8): number {
+  const steps = Math.round(scale === 0 ? 0 : x * (1 / scale));
+  return bits === 8 ? 128 + Math.max(-127, Math.min(127, steps)) : Math.max(0, Math.min(15, steps + zero));
+}
+
+/** `weight` [inputs, outputs] row-major, finite: every element to its nearest code. */
 export function quantiseBlocks(weight: Float32Array, inputs: number, outputs: number, bits: 4 | 8): BlockWeight {
-  const blocks = Math.ceil(inputs / blockSize);
-  const zeroBytes = Math.ceil(blocks / 2);
-  const codes = new Uint8Array((outputs * blocks * blockSize * bits) / 8);
-  const scales = new Float32Array(outputs * blocks);
-  const zeros = bits === 8 ? null : new Uint8Array(outputs * zeroBytes);
+  const written = new BlockWriter(inputs, outputs, bits);
   const values = new Float32Array(blockSize);
-  for (let block = 0; block < blocks; block += 1) {
-    const rows = Math.min(blockSize, inputs - block * blockSize);
+  for (let first = 0; first < inputs; first += blockSize) {
+    // What pads the last block lies on any range.
     values.fill(0);
     for (let column = 0; column < outputs; column += 1) {
-      for (let i = 0; i < rows; i += 1) values[i] = weight[(block * blockSize + i) * outputs + column]!;
-      const at = column * blocks + block;
-      if (zeros === null) {
-        scales[at] = largest(values) / 127;
-        write8(values, scales[at]!, codes, at * blockSize);
-      } else {
-        const { scale, zero } = bestRange(values);
-        scales[at] = scale;
-        zeros[column * zeroBytes + (block >> 1)]! |= zero << (4 * (block & 1));
-        write4(values, scale, zero, codes, (at * blockSize) / 2);
-      }
+      for (let i = 0; i < blockSize; i += 1)
+        values[i] = first + i < inputs ? weight[(first + i) * outputs + column]! : 0;
+      const range = bestRange(values, bits);
+      written.setRange(first / blockSize, column, range);
+      for (let i = 0; i < blockSize; i += 1) written.setCode(first + i, column, nearestCode(values[i]!, range, bits));
     }
   }
-  return { codes, scales, zeros };
+  return written;
 }
 
-function largest(values: Float32Array): number {
-  let found = 0;
-  for (let i = 0; i < values.length; i += 1) found = Math.max(found, Math.abs(values[i]!));
-  return found;
-}
-
-function write8(values: Float32Array, scale: number, codes: Uint8Array, at: number): void {
-  const inverse = scale === 0 ? 0 : 1 / scale;
-  for (let i = 0; i < blockSize; i += 1)
-    codes[at + i] = 128 + Math.max(-127, Math.min(127, Math.round(values[i]! * inverse)));
-}
-
-function write4(values: Float32Array, scale: number, zero: number, codes: Uint8Array, at: number): void {
-  const inverse = 1 / scale;
-  for (let i = 0; i < blockSize; i += 2)
-    codes[at + i / 2] = code4(values[i]! * inverse, zero) | (code4(values[i + 1]! * inverse, zero) << 4);
-}
-
-function code4(x: number, zero: number): number {
-  return Math.max(0, Math.min(15, Math.round(x) + zero));
+/** The weight [inputs, outputs] that codes stand for. */
+export function dequantiseBlocks(
+  { codes, scales, zeros }: BlockWeight,
+  inputs: number,
+  outputs: number,
+): Float32Array<ArrayBuffer> {
+  const blocks = Math.ceil(inputs / blockSize);
+  const nibble = (bytes: Uint8Array, at: number): number => (bytes[at >> 1]! >> (4 * (at & 1))) & 15;
+  const weight = new Float32Array(inputs * outputs);
+  for (let column = 0; column < outputs; column += 1) {
+    const zeroAt = column * 2 * Math.ceil(blocks / 2);
+    for (let row = 0; row < inputs; row += 1) {
+      const block = Math.floor(row / blockSize);
+      const at = column * blocks * blockSize + row;
+      const steps = zeros === null ? codes[at]! - 128 : nibble(codes, at) - nibble(zeros, zeroAt + block);
+      weight[row * outputs + column] = steps * scales[column * blocks + block]!;
+    }
+  }
+  return weight;
 }
 
 /** Shares of the block's range to try: with 16 steps, clipping the ends a little often costs less than it wins. */
-const ranges = [1, 0.92, 0.84];
+const shares = [1, 0.92, 0.84];
 
-// The scale and zero of least squared error among the ranges.
-function bestRange(values: Float32Array): { readonly scale: number; readonly zero: number } {
+/**
+ * The range of a block's `values` [32]. 8 bits: the largest value. 4 bits: of the shares above, the one with the least squared error,
+ * each element's weighed by its `costs`.
+ */
+export function bestRange(values: Float32Array, bits: 4 | 8, costs: Float32Array | null = null): BlockRange {
   let [low, high] = [0, 0];
   for (let i = 0; i < blockSize; i += 1) {
     low = Math.min(low, values[i]!);
     high = Math.max(high, values[i]!);
   }
-  // As the stored scale will be: float32.
+  if (bits === 8) return { scale: Math.fround(Math.max(-low, high) / 127), zero: 128 };
   let best = { scale: Math.fround((high - low) / 15) || 1, zero: 8 };
   let least = Number.POSITIVE_INFINITY;
-  for (const range of ranges) {
-    const scale = Math.fround((range * (high - low)) / 15) || 1;
-    const zero = Math.max(0, Math.min(15, Math.round((-range * low) / scale)));
-    const inverse = 1 / scale;
+  for (const share of shares) {
+    const scale = Math.fround((share * (high - low)) / 15) || 1;
+    const range = { scale, zero: Math.max(0, Math.min(15, Math.round((-share * low) / scale))) };
     let error = 0;
     for (let i = 0; i < blockSize; i += 1) {
       const x = values[i]!;
-      error += (x - (code4(x * inverse, zero) - zero) * scale) ** 2;
+      const square = (x - (nearestCode(x, range, 4) - range.zero) * scale) ** 2;
+      error += costs === null ? square : square * costs[i]!;
     }
     if (error < least) {
       least = error;
-      best = { scale, zero };
+      best = range;
     }
   }
   return best;

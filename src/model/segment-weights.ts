@@ -5,9 +5,9 @@ import { constants, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Placement } from '../graph/onnx.js';
 import type { SegmentGraph } from './segments.js';
-import { storedSizes, storedTensors } from './stored-weight.js';
+import { type StoredTensor, storedSizes, storedTensors } from './stored-weight.js';
 import type { TensorSource } from './tensors.js';
-import { joinTiles, transposeInto, type WeightTile, wholeTile, writeFully, writeTile } from './weight-tiles.js';
+import { joinTiles, transposeInto, type WeightTile, writeFully, writeTile } from './weight-tiles.js';
 import { type SegmentWeight, sizeOfWeight } from './weights.js';
 
 const alignment = 64;
@@ -56,11 +56,10 @@ export interface WrittenWeights {
   add(segment: SegmentGraph, weights: readonly SegmentWeight[]): Promise<void>;
 }
 
-/** Gives a weight whole or in tiles. */
-export type WeightOf = (
-  weight: SegmentWeight,
-  segment: SegmentGraph,
-) => Promise<Float32Array> | AsyncIterable<WeightTile>;
+/** A weight whole, in tiles, or as the tensors that it is stored as. */
+export type WeightData = Promise<Float32Array | readonly StoredTensor[]> | AsyncIterable<WeightTile>;
+
+export type WeightOf = (weight: SegmentWeight, segment: SegmentGraph) => WeightData;
 
 /**
  * Writes `NN.onnx` and `NN.data` of a segment into `folder`, asking `weightOf` for one weight at a time, whole or in tiles.
@@ -121,16 +120,14 @@ async function writeWeight(
   handle: FileHandle,
   weight: SegmentWeight,
   offsets: readonly number[],
-  data: Promise<Float32Array> | AsyncIterable<WeightTile>,
+  data: WeightData,
 ): Promise<void> {
   const { format = 'float32' } = weight;
-  if (format !== 'float32') {
-    const whole = data instanceof Promise ? await data : await joinTiles(weight, data);
-    for (const [i, tensor] of storedTensors(weight, whole).entries())
-      await writeFully(handle, tensor.data, offsets[i]!);
+  if (!(data instanceof Promise) && format === 'float32') {
+    for await (const tile of data) await writeTile(handle, weight, offsets[0]!, tile);
     return;
   }
-  const offset = offsets[0]!;
-  if (data instanceof Promise) return writeTile(handle, weight, offset, wholeTile(weight, await data));
-  for await (const tile of data) await writeTile(handle, weight, offset, tile);
+  const given = data instanceof Promise ? await data : await joinTiles(weight, data);
+  const stored = given instanceof Float32Array ? storedTensors(weight, given) : given;
+  for (const [i, tensor] of stored.entries()) await writeFully(handle, tensor.data, offsets[i]!);
 }

@@ -1,7 +1,7 @@
 // The tensors that a weight is stored as, by format: what a data file holds and what a graph with streamed weights is fed.
 // Zone: owner and edge. Names are those that linear-lowering.ts gives the graph.
 import { quantiseWeight, scalesName } from './quantise.js';
-import { blockShapes, quantiseBlocks, zerosName } from './quantise-blocks.js';
+import { type BlockWeight, blockShapes, quantiseBlocks, zerosName } from './quantise-blocks.js';
 import { type SegmentWeight, sizeOfWeight } from './weights.js';
 
 export interface StoredTensor {
@@ -45,7 +45,16 @@ export function storedTensors(weight: SegmentWeight, data: Float32Array): Stored
     ];
   }
   const bits = format === 'block4' ? 4 : 8;
-  const { codes, scales, zeros } = quantiseBlocks(data, inputs, outputs, bits);
+  return blockTensors(weight, bits, quantiseBlocks(data, inputs, outputs, bits));
+}
+
+/** The tensors of a weight that is in blocks already. */
+export function blockTensors(
+  { name, shape }: SegmentWeight,
+  bits: 4 | 8,
+  { codes, scales, zeros }: BlockWeight,
+): StoredTensor[] {
+  const [inputs, outputs] = shape as [number, number];
   const shapes = blockShapes(inputs, outputs, bits);
   return [
     { name, data: codes, shape: shapes.codes },

@@ -2,13 +2,14 @@
 // Zone: owner. DESIGN sections 4 and 5.
 import { join } from 'node:path';
 import type { DecoderConfig } from '../model/config.js';
-import { equaliseNeurons } from '../model/equalise-neurons.js';
-import { writeSegment } from '../model/segment-weights.js';
+import { type WeightData, writeSegment } from '../model/segment-weights.js';
 import { buildSegment } from '../model/segments.js';
 import type { Span } from '../model/spans.js';
+import type { StoredTensor } from '../model/stored-weight.js';
 import { joinTiles, type WeightTile, wholeTile } from '../model/weight-tiles.js';
 import type { SegmentWeight } from '../model/weights.js';
 import type { BundleSegment, EnclavePrecision, Quantization } from '../trusted/wire/manifest.js';
+import type { CalibratedWeights } from './calibrated-weights.js';
 import type { LockJournal } from './lock-journal.js';
 import type { OwnerKeys } from './owner-keys.js';
 import type { LockScheme } from './scheme/lock-scheme.js';
@@ -25,10 +26,14 @@ export interface SpanJob {
   readonly lock: LockScheme;
   readonly journal: LockJournal;
   tilesOf(weight: SegmentWeight, span: Span): AsyncIterable<WeightTile>;
-  /** The same in one piece, as no progress. */
+  /** A weight of a block in one piece, its neurons evened out where it is going to be quantised; as no progress. */
   wholeOf(weight: SegmentWeight, span: Span): Promise<Float32Array>;
+  /** Rounds the accelerator's matrices with calibration text; null: each to its nearest code. */
+  readonly calibrated: CalibratedWeights | null;
   /** Reports tiles of a weight as they pass. */
   followed(weight: SegmentWeight, tiles: AsyncIterable<WeightTile>): AsyncIterable<WeightTile>;
+  /** Reports a whole weight. */
+  finished(weight: SegmentWeight): void;
 }
 
 const formats = { none: 'float32', int8: 'block8', int4: 'block4' } as const;
@@ -46,25 +51,28 @@ export async function writeSpan(span: Span, job: SpanJob): Promise<BundleSegment
   if (place === 'enclave') return writeEnclaveSpan(span, job);
   const { folder, config, lock, journal, quantize } = job;
   const segment = buildSegment(config, span, { ...gainsOf(lock), format: formats[quantize] });
-  // The secret stretches of neurons would cost bits: they are evened out again, as anybody could who holds the bundle.
-  const equalised = equaliseNeurons(segment.weights, (weight) => job.wholeOf(weight, span));
-  const tilesOf = (weight: SegmentWeight): AsyncIterable<WeightTile> =>
-    // Outside blocks nothing is equalised, and the embedding may be large.
-    quantize === 'none' || weight.block === null
+  const dataOf = (weight: SegmentWeight): WeightData => {
+    if (job.calibrated !== null && (weight.format ?? 'float32') !== 'float32') return roundedWeight(weight, span, job);
+    // Outside blocks nothing is evened out, and the embedding may be large.
+    return quantize === 'none' || weight.block === null
       ? job.tilesOf(weight, span)
-      : job.followed(weight, inOnePiece(weight, equalised));
-  const [graph, data] = await writeSegment(folder, segment, tilesOf, {
+      : job.followed(weight, inOnePiece(weight, job.wholeOf(weight, span)));
+  };
+  const [graph, data] = await writeSegment(folder, segment, dataOf, {
     has: (_, weight) => journal.has(itemOf(span, weight)),
     add: (_, written) => journal.add(written.map((weight) => itemOf(span, weight))),
   });
   return { place, name, graph: `segments/${graph}`, data: `segments/${data}` };
 }
 
-async function* inOnePiece(
-  weight: SegmentWeight,
-  weightOf: (weight: SegmentWeight) => Promise<Float32Array>,
-): AsyncGenerator<WeightTile> {
-  yield wholeTile(weight, await weightOf(weight));
+async function* inOnePiece(weight: SegmentWeight, data: Promise<Float32Array>): AsyncGenerator<WeightTile> {
+  yield wholeTile(weight, await data);
+}
+
+async function roundedWeight(weight: SegmentWeight, span: Span, job: SpanJob): Promise<readonly StoredTensor[]> {
+  const tensors = await job.calibrated!.tensorsOf(weight, span);
+  job.finished(weight);
+  return tensors;
 }
 
 /** One file of sealed pieces, done as a whole or not at all. */

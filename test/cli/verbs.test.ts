@@ -38,6 +38,7 @@ test('lock, grant, enclave, inspect', async () => {
     out: 'o',
     scheme: 'rotation',
     quantize: 'none',
+    calibrationTokens: 8192,
     keys: 'k',
     encryptKeys: false,
     publicKey: 'k.pub',
@@ -87,6 +88,11 @@ test('lock, grant, enclave, inspect', async () => {
   }
   assert.equal((await parse('lock --model m --out o --keys k --scheme caesar')).code, 2);
   assert.equal((await parse('lock --model m --out o --keys k --quantize int4')).result.quantize, 'int4');
+  const own = await parse(
+    'lock --model m --out o --keys k --quantize int8 --calibration t.jsonl --calibration_tokens 4096',
+  );
+  assert.deepEqual([own.result.calibration, own.result.calibrationTokens], ['t.jsonl', 4096]);
+  assert.equal((await parse('lock --model m --out o --keys k --calibration_tokens 9')).code, 2);
   assert.equal((await parse('lock --model m --out o --keys k --quantize int3')).code, 2);
 });
 

@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { parseManifest, segmentFiles } from '../../model/bundle-manifest.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { type Crossing, crossingsOf } from '../../model/spans.js';
+import type { RoundingRecord } from '../../owner/rounding-record.js';
 import { MalformedError } from '../../trusted/wire/errors.js';
 import { bundleId, type Manifest, SEALED_PART } from '../../trusted/wire/manifest.js';
 import { describePlan, matricesRow } from '../describe-plan.js';
@@ -47,6 +48,8 @@ interface InspectResult {
   readonly crossings: readonly Crossing[];
   /** Transforms of the scheme that this family does not commute with. */
   readonly leftOut: readonly string[];
+  /** How quantised matrices were rounded; null: to the nearest value. */
+  readonly rounding: RoundingRecord | null;
   readonly manifest: Manifest;
 }
 
@@ -68,6 +71,7 @@ async function runInspect(
   );
   const inside = manifest.segments.flatMap((segment) => (segment.place === 'enclave' ? segmentFiles(segment) : []));
   const enclaveBytes = bytesOf([SEALED_PART, ...inside]);
+  const rounding = await readRounding(dir, manifest);
   const crossings = crossingsOf(manifest.plan, config.hiddenSize, CROSSING_TOP_K);
   const rows: [string, string][] = [
     ['bundle', dir],
@@ -77,7 +81,7 @@ async function runInspect(
     ['scheme', manifest.scheme],
     ...leftOut.map((line): [string, string] => ['left out', line]),
     ['plan', describePlan(manifest.plan)],
-    ...matricesRow(manifest.plan, manifest.quantize),
+    ...matricesRow(manifest.plan, manifest.quantize, rounding?.tokens ?? null),
     ['model', describeModel(config)],
     ['parameters', formatNumber(parameters)],
     ['accelerator', `${formatBytes(acceleratorBytes)} of locked weights, readable by anybody`],
@@ -91,7 +95,17 @@ async function runInspect(
   context.print(`\n${renderTable(columns, files, context.colour)}`);
   context.print('Every file has the size and hash that manifest.json lists.');
   const signature = keyFile === undefined ? 'unverified' : 'verified';
-  return { bundleId: id, signature, parameters, acceleratorBytes, enclaveBytes, crossings, leftOut, manifest };
+  return {
+    bundleId: id,
+    signature,
+    parameters,
+    acceleratorBytes,
+    enclaveBytes,
+    crossings,
+    leftOut,
+    rounding,
+    manifest,
+  };
 }
 
 /** Checks every file; the signature too when the owner's key is known. */
@@ -109,6 +123,13 @@ async function openManifest(dir: string, keyFile: string | undefined): Promise<{
   const manifest = parseManifest(bytes);
   for (const listed of manifest.files) await checkBundleFile(dir, listed, true);
   return { id: bundleId(bytes), manifest };
+}
+
+/** How quantised matrices were rounded; null: to the nearest value. */
+async function readRounding(dir: string, { files }: Manifest): Promise<RoundingRecord | null> {
+  const { parseRounding, ROUNDING_FILE } = await import('../../owner/rounding-record.js');
+  const listed = files.some(({ path }) => path === ROUNDING_FILE);
+  return listed ? parseRounding(await readFile(join(dir, ROUNDING_FILE))) : null;
 }
 
 function describeSignature({ ownerKeyId }: Manifest, keyFile: string | undefined, { colour }: Context): string {

@@ -26,6 +26,9 @@ export interface LockVerbOptions {
   readonly scheme: Scheme;
   /** Of matrices on the accelerator. */
   readonly quantize: Quantization;
+  /** Text file that matrices are rounded on, or `none`; undefined: the bundled text for int4, none otherwise. */
+  readonly calibration: string | undefined;
+  readonly calibrationTokens: number;
   /** auto, accelerator, enclave or shielded:PARTS. */
   readonly placement: string;
   readonly enclavePrecision: EnclavePrecision | undefined;
@@ -49,6 +52,8 @@ interface Raw {
   readonly out: string;
   readonly scheme: Scheme;
   readonly quantize: Quantization;
+  readonly calibration: string | undefined;
+  readonly calibration_tokens: number;
   readonly keys: string;
   readonly encrypt_keys: boolean;
   readonly publicKey: string | undefined;
@@ -99,6 +104,11 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
           .default('none'),
       )
       .option(
+        '--calibration <file|none>',
+        'with --quantize: text (as for distill) to round matrices on, best of the kind the model is for (default: int4 takes bundled stories, int8 none)',
+      )
+      .option('--calibration_tokens <n>', 'how much of it', wholeNumber(1024, 1 << 20), 8192)
+      .option(
         '--placement <where>',
         'auto, enclave, accelerator, or shielded:PARTS inside the enclave (embedding, head, block numbers)',
         'auto',
@@ -126,6 +136,8 @@ export const lockHelp: VerbHelp<LockVerbOptions> = {
       out,
       scheme,
       quantize,
+      calibration: raw.calibration,
+      calibrationTokens: raw.calibration_tokens,
       keys,
       encryptKeys: raw.encrypt_keys,
       publicKey: raw.publicKey ?? `${keys}.pub`,
@@ -163,6 +175,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
   const { lockModel } = await import('../../owner/lock-checkpoint.js');
   const { openCheckpoint } = await import('../../model/checkpoint/open.js');
   const { openBundle } = await import('../../edge/bundle.js');
+  const { calibrationFor } = await import('../calibration-text.js');
   const { model, out, scheme, quantize } = options;
   if (existsSync(out)) {
     const message = `${out} exists; a bundle is never overwritten, choose another --out`;
@@ -172,6 +185,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
   const checkpoint = await openCheckpoint(model);
   try {
     const { plan, precision, reasons } = await placeParts(options, checkpoint.config);
+    const calibration = await calibrationFor(options, plan, checkpoint);
     const keys = await prepareKeys(options, context);
     const { onProgress, stop, lockedHere } = followLock(context);
     const { bundleId } = await lockModel({
@@ -181,6 +195,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
       plan,
       precision,
       quantize,
+      ...(calibration === null ? {} : { calibration }),
       keys,
       onProgress,
     });
@@ -195,7 +210,7 @@ async function runLock(options: LockVerbOptions, context: Context): Promise<Lock
       ['bundle id', bundleId],
       ['scheme', scheme],
       ['plan', describePlan(plan)],
-      ...matricesRow(plan, quantize),
+      ...matricesRow(plan, quantize, calibration === null ? null : calibration.length * calibration[0]!.length),
       ...(usesEnclave(plan) ? [['inside', precision] as const] : []),
       ['size', formatBytes(bytes)],
       ['seconds', `${seconds.toFixed(1)} (${megabytesPerSecond.toFixed(0)} MB/s)`],

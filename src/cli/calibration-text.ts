@@ -1,0 +1,86 @@
+// Text that the owner has a model quantised on, as token sequences of equal length. Zone: owner.
+// Read and tokenised as training data is: plain text, jsonl, chat, prompt and completion.
+import { fileURLToPath } from 'node:url';
+import { readDataset } from '../edge/data/read.js';
+import type { DataRecord } from '../edge/data/record.js';
+import { tokeniseRecords } from '../edge/data/tokenise.js';
+import { openChatTemplate } from '../model/chat-template.js';
+import type { TokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
+import type { DecoderConfig } from '../model/config.js';
+import { hasOpenMatrices } from '../model/spans.js';
+import { openTokenizer } from '../model/tokenizer.js';
+import { MalformedError, UnsupportedError } from '../trusted/wire/errors.js';
+import type { Plan, Quantization } from '../trusted/wire/manifest.js';
+
+/** Simple English stories; see assets/text/README.md. */
+const bundledText: string = fileURLToPath(new URL('../../../assets/text/train.txt', import.meta.url));
+
+const sequenceTokens = 256;
+/** No text has more characters a token on average: what lies beyond is not tokenised. */
+const charactersPerToken = 16;
+/** Fewer say too little about any layer. */
+const leastTokens = 1024;
+
+export interface CalibrationChoice {
+  readonly quantize: Quantization;
+  /** A file, or `none`; undefined: the bundled text for int4, none otherwise. */
+  readonly calibration: string | undefined;
+  readonly calibrationTokens: number;
+}
+
+/** What a lock is to round matrices on; null where nothing is quantised or to the nearest value. Throws what `readCalibration` throws. */
+export async function calibrationFor(
+  { quantize, calibration, calibrationTokens }: CalibrationChoice,
+  plan: Plan,
+  { tokenizer, config }: { readonly tokenizer: TokenizerFiles; readonly config: DecoderConfig },
+): Promise<Int32Array[] | null> {
+  if (quantize === 'none' && calibration !== undefined && calibration !== 'none') {
+    const message = '--calibration is for --quantize int8 or int4: add one of them, or leave it out';
+    throw new UnsupportedError('calibration-idle', message, {});
+  }
+  const file = calibration ?? (quantize === 'int4' ? bundledText : 'none');
+  if (file === 'none' || !hasOpenMatrices(plan)) return null;
+  return readCalibration(file, tokenizer, config, calibrationTokens);
+}
+
+/**
+ * At most `tokens` tokens from the file's beginning. Throws what `readDataset` throws, and MalformedError('calibration-short') when the
+ * file has less than 1024 tokens.
+ */
+export async function readCalibration(
+  file: string,
+  files: TokenizerFiles,
+  { maxPositionEmbeddings }: DecoderConfig,
+  tokens: number,
+): Promise<Int32Array[]> {
+  const tokenizer = await openTokenizer(files);
+  const records = firstRecords(await readDataset(file), tokens * charactersPerToken);
+  const { examples } = tokeniseRecords(records, tokenizer, {
+    maxLength: Number.MAX_SAFE_INTEGER,
+    template: openChatTemplate(files),
+    applyChatTemplate: true,
+    completionOnlyLoss: false,
+    assistantOnlyLoss: false,
+    appendEos: true,
+  });
+  const length = Math.min(sequenceTokens, maxPositionEmbeddings);
+  const ids = examples.flatMap(({ inputIds }) => [...inputIds]).slice(0, tokens);
+  if (ids.length < Math.max(length, leastTokens)) {
+    const message = `${file} has ${ids.length} tokens of calibration text; give at least ${leastTokens}, some thousands are better`;
+    throw new MalformedError('calibration-short', message, { file, tokens: ids.length });
+  }
+  return Array.from({ length: Math.floor(ids.length / length) }, (_, i) =>
+    Int32Array.from(ids.slice(i * length, (i + 1) * length)),
+  );
+}
+
+function* firstRecords(records: readonly DataRecord[], characters: number): Generator<DataRecord> {
+  let left = characters;
+  for (const record of records) {
+    if (left <= 0) return;
+    yield record.kind === 'text' ? { ...record, text: record.text.slice(0, left) } : record;
+    if (record.kind === 'text') left -= record.text.length;
+    else if (record.kind === 'completion') left -= record.prompt.length + record.completion.length;
+    else left -= record.messages.reduce((sum, { content }) => sum + content.length, 0);
+  }
+}
