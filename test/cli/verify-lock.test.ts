@@ -91,7 +91,7 @@ test('foreign keys, another model, an altered file, no text: each is named', asy
   const [own, other] = await Promise.all(
     [a.keys, b.keys].map(async (file) => JSON.parse(await readFile(file, 'utf8'))),
   );
-  await writeFile(mixed, JSON.stringify({ ...own, lockSeed: other.lockSeed }));
+  await writeFile(mixed, JSON.stringify({ ...own, lockSeed: other.lockSeed }), { mode: 0o600 });
   assert.equal(await verify(a.bundle, '--model', STORIES, '--keys', mixed), 'lock-keys');
   const model = join(folder, 'model');
   await mkdir(model);
