@@ -76,7 +76,9 @@ for (const { name, plan, scheme, precision, teeMemoryMb, tolerance } of cases) {
       let kl = 0;
       for (let i = row * k; i < row * k + k / 2; i++) {
         const logprob = expected.logprobs[i]!;
-        const difference = logprob - (own.get(expected.tokenIds[i]!) ?? Number.NaN);
+        const found = own.get(expected.tokenIds[i]!);
+        assert.ok(found !== undefined, `row ${row}, rank ${i - row * k} is not among the ${k} released`);
+        const difference = logprob - found;
         if (precision !== 'int8')
           assert.ok(Math.abs(difference) <= 1e-3, `row ${row}, rank ${i - row * k}: ${difference}`);
         kl += Math.exp(logprob) * difference;
