@@ -50,6 +50,13 @@ const cases: readonly Case[] = [
   { name: 'enclave', plan: uniformPlan(blocks, 'enclave'), tolerance: 1e-5 },
   { name: 'enclave, streamed through 1.2 MB', plan: uniformPlan(blocks, 'enclave'), teeMemoryMb: 1.2, tolerance: 1e-5 },
   { name: 'enclave, int8', plan: uniformPlan(blocks, 'enclave'), precision: 'int8', tolerance: 0.1 },
+  {
+    name: 'enclave, int8, streamed through 0.5 MB',
+    plan: uniformPlan(blocks, 'enclave'),
+    precision: 'int8',
+    teeMemoryMb: 0.5,
+    tolerance: 0.1,
+  },
 ];
 
 for (const { name, plan, scheme, precision, teeMemoryMb, tolerance } of cases) {
