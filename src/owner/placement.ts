@@ -59,7 +59,7 @@ export function leastTeeBytes(config: DecoderConfig, precision: EnclavePrecision
   );
   const bytes = inputs.reduce((sum, { shape, dtype }) => {
     const elements = shape.reduce<number>((product, length) => product * Number(length), 1);
-    return sum + elements * (dtype === 'int8' ? 1 : 4);
+    return sum + elements * (dtype === 'uint8' ? 1 : 4);
   }, 0);
   return 2 * bytes + SMALLEST_BATCH * 4 * (config.hiddenSize + activationFloats(config));
 }
