@@ -61,7 +61,7 @@ export function rebase({ config, parameters }: Student, first: number, q: Float6
   };
   const read = (name: string): void => {
     const data = weight(name);
-    if (data !== undefined) data.set(rowsTimesTransposed(data, q, width));
+    if (data !== undefined) data.set(timesTransposed(data, q, width));
   };
   for (let block = first; block < config.numHiddenLayers; block += 1) {
     const part = (name: string): string => `model.layers.${block}.${name}`;
@@ -77,8 +77,8 @@ export function rebase({ config, parameters }: Student, first: number, q: Float6
   read('lm_head');
 }
 
-// W·qᵀ for W [out, width].
-function rowsTimesTransposed(data: Float32Array, q: Float64Array, width: number): Float32Array {
+/** rows·qᵀ for rows [n, width]. */
+export function timesTransposed(data: Float32Array, q: Float64Array, width: number): Float32Array {
   const out = new Float32Array(data.length);
   for (let at = 0; at < data.length; at += width)
     for (let i = 0; i < width; i += 1) {

@@ -1,8 +1,7 @@
 // What every attack is: a way from a target to a clone that runs without the enclave, and what it took. Zone: owner. One attack per file
-// in attacks/. An attack never sees the original: only its target, the lab's texts, and its own seed.
+// in attacks/. An attack never sees the original: only its target, its texts and their released rows, and its own seed.
 import type { Student } from '../edge/train/student.js';
 import type { Lessons } from './fit-student.js';
-import type { Lab } from './lab.js';
 import type { Target } from './target.js';
 
 /** DESIGN section 2. */
@@ -40,5 +39,5 @@ export interface Attack {
   readonly sources: readonly string[];
   /** Why the attack has nothing to work on here (it then ends at the black-box line); null when it applies. */
   idleReason(target: Target): string | null;
-  run(target: Target, settings: AttackSettings, lab: Lab): Promise<Attempt>;
+  run(target: Target, settings: AttackSettings): Promise<Attempt>;
 }

@@ -142,7 +142,7 @@ async function attempt(
   blackBox: Measures,
 ): Promise<Trial> {
   const started = performance.now();
-  const { clone, recordedTokens, queries, bytes } = await attack.run(target, settings, lab);
+  const { clone, recordedTokens, queries, bytes } = await attack.run(target, settings);
   const seconds = (performance.now() - started) / 1000;
   const measures = await lab.measure(clone);
   const { agreement, kl } = advantages(measures, blackBox);

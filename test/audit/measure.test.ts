@@ -35,7 +35,7 @@ test('least squares and Procrustes find what made the data', () => {
   });
   const index = Int32Array.from(target, (_, n) => n);
   const found = leastSquares(rows, width, { index, target, weight: new Float64Array(40).fill(1) }, 0);
-  found.forEach((w, i) => assert.ok(Math.abs(w - truth[i]!) < 1e-5));
+  for (const [i, w] of found.entries()) assert.ok(Math.abs(w - truth[i]!) < 1e-5);
   // A plane rotation of the first two coordinates.
   const [c, s] = [Math.cos(0.7), Math.sin(0.7)];
   const turned = rows.slice();

@@ -4,7 +4,7 @@
 
 import { teacherPositions } from '../../edge/data/example.js';
 import type { Student } from '../../edge/train/student.js';
-import { assembleClone, hasOpenParts, heldBetween, rebase } from '../assemble.js';
+import { assembleClone, hasOpenParts, heldBetween, rebase, timesTransposed } from '../assemble.js';
 import type { Attack, AttackSettings, Attempt } from '../attack.js';
 import { blackBoxStudent } from '../lab.js';
 import { leastSquares, meanByLabel, procrustes } from '../least-squares.js';
@@ -34,22 +34,35 @@ async function run(target: Target, settings: AttackSettings): Promise<Attempt> {
   }
   const session = await target.session();
   const seen = await record(target.runner, session, examples, { k: target.topK, temperature: 1 });
-  return { clone: solve(target, seen), recordedTokens: seen.releasedRows, bytes: seen.bytes, ...spent };
+  return { clone: solve(target, seen).clone, recordedTokens: seen.releasedRows, bytes: seen.bytes, ...spent };
+}
+
+export interface Solved {
+  readonly clone: Student;
+  /** Hidden states [tokens, width] of crossing `i` of every text in the clone's basis; null where the enclave kept any of them. */
+  crossing(i: number): Float32Array[] | null;
 }
 
 /** Everything that algebra gives. */
-export function solve(target: Target, seen: Recording): Student {
+export function solve(target: Target, seen: Recording): Solved {
+  const width = target.config.hiddenSize;
   const found = new Map<string, Float32Array>();
   const token = vocabularyMap(target, seen);
   found.set('model.embed_tokens.weight', entryTable(target, seen, token));
   found.set('lm_head.weight', headTable(target, seen, token));
   const clone = assembleClone(target, found);
+  const side = (i: number): Float32Array[] => seen.traces.map(({ crossings }) => crossings.get(i)!);
+  const turns = heldBetween(target).map(({ segment, next }) => {
+    return { segment, next, q: procrustes(side(segment), side(segment + 1), width) };
+  });
   // From the back: what lies behind a border moves as a whole.
-  for (const { segment, next } of heldBetween(target).toReversed()) {
-    const side = (crossing: number): Float32Array[] => seen.traces.map(({ crossings }) => crossings.get(crossing)!);
-    rebase(clone, next, procrustes(side(segment), side(segment + 1), target.config.hiddenSize));
+  for (const { next, q } of turns.toReversed()) rebase(clone, next, q);
+  function crossing(i: number): Float32Array[] | null {
+    if (!seen.traces.every(({ crossings }) => crossings.has(i))) return null;
+    const behind = turns.filter(({ segment }) => segment < i).toReversed();
+    return side(i).map((rows) => behind.reduce((turned, { q }) => timesTransposed(turned, q, width), rows));
   }
-  return clone;
+  return { clone, crossing };
 }
 
 /** Token id → locked id where recorded, −1 where never seen. Identity where neither embedding nor head shows locked ids. */
