@@ -68,6 +68,24 @@ export interface AuditOptions {
     total: number;
   }) => void;
   readonly signal?: AbortSignal;
+  /** Kept between the bundles of one model: what does not depend on the lock is measured once. */
+  readonly shared?: SharedRuns;
+}
+
+/** Black-box lines and controls by seed and budget. Locked teachers release the same rows to 1e-3, and controls run without a lock. */
+export interface SharedRuns {
+  readonly blackBox: Map<string, Measures>;
+  readonly controls: Map<string, number>;
+}
+
+export function sharedRuns(): SharedRuns {
+  return { blackBox: new Map(), controls: new Map() };
+}
+
+async function once<T>(known: Map<string, T>, key: string, make: () => Promise<T>): Promise<T> {
+  const found = known.get(key) ?? (await make());
+  known.set(key, found);
+  return found;
 }
 
 /** `control` is the unlocked model. Each attack has the budget of a licence of its own. */
@@ -77,7 +95,7 @@ export async function auditTarget(
   lab: Lab,
   options: AuditOptions,
 ): Promise<{ findings: Finding[]; lines: Lines[] }> {
-  const { attacks, budgets, seeds } = options;
+  const { attacks, budgets, seeds, shared = sharedRuns() } = options;
   const lines: Lines[] = [];
   const trials = new Map<Attack, Trial[]>(attacks.map((attack) => [attack, []]));
   const controls = new Map<Attack, number[]>(attacks.map((attack) => [attack, []]));
@@ -94,15 +112,22 @@ export async function auditTarget(
         steps: options.steps,
         learningRate: options.learningRate,
       };
-      const blackBox = await lab.measure(await blackBoxStudent(target.config, lessons, settings));
+      const blackBox = await once(shared.blackBox, `${seed}/${budgetTokens}`, async () =>
+        lab.measure(await blackBoxStudent(target.config, lessons, settings)),
+      );
       lines.push({ budgetTokens, seed, blackBox });
       for (const attack of attacks) {
+        options.signal?.throwIfAborted();
         options.onTrial?.({ attack: attack.name, seed, budgetTokens, done, total });
         trials.get(attack)!.push(await attempt(attack, target, lab, settings, blackBox));
         done += 1;
         if (budgetTokens !== budgets.at(-1)) continue;
-        const against = await attempt(attack, control, lab, settings, blackBox);
-        controls.get(attack)!.push(against.advantage);
+        const against = await once(
+          shared.controls,
+          `${attack.name}/${seed}`,
+          async () => (await attempt(attack, control, lab, settings, blackBox)).advantage,
+        );
+        controls.get(attack)!.push(against);
       }
     }
   const findings = attacks.map((attack) =>

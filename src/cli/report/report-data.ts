@@ -13,6 +13,10 @@ export interface ReportCurves {
   readonly title: string;
   readonly xLabel: string;
   readonly yLabel: string;
+  /** Logarithmic x with a tick at every point; its numbers are shown point by point. */
+  readonly logX?: boolean;
+  /** Level lines. */
+  readonly levels?: readonly { readonly name: string; readonly y: number }[];
   readonly series: readonly {
     readonly name: string;
     readonly points: readonly (readonly [x: number, y: number])[];
@@ -24,6 +28,8 @@ export interface ReportData {
   /** The enclave was not a real one: the page says so at the top. */
   readonly simulated: boolean;
   readonly summary: readonly (readonly [name: string, value: string])[];
+  /** What came out, in plain sentences, before any number. */
+  readonly findings?: readonly string[];
   readonly tables: readonly ReportTable[];
   readonly curves: readonly ReportCurves[];
   /** Settings, shown as they are; null: none. */

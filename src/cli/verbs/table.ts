@@ -23,6 +23,11 @@ export const VERBS: readonly VerbEntry[] = [
     load: async () => anyVerb((await import('./verify-lock.js')).verifyLock),
   },
   {
+    name: 'audit',
+    summary: 'attack a bundle as each adversary would, with the original as ground truth (owner)',
+    load: async () => anyVerb((await import('./audit.js')).audit),
+  },
+  {
     name: 'enclave',
     summary: 'start the enclave of a bundle: evidence, licence, state (edge)',
     load: async () => anyVerb((await import('./enclave.js')).enclave),

@@ -1,0 +1,75 @@
+// What an audit says to a person: one plain sentence per adversary, and what the controls did. Zone: owner.
+import type { Adversary } from './attack.js';
+import { ADVERSARIES, type AuditRow } from './report.js';
+import { decisiveRows, worstRow } from './report-rows.js';
+
+/** DESIGN section 2, in a clause. */
+const SEES: Readonly<Record<Adversary, string>> = {
+  copier: 'who holds a copy of the bundle and nothing else',
+  unlicensed: 'who holds the bundle and an enclave that refuses',
+  recorder: 'who keeps everything that passes outside the enclave in a licensed session',
+  chooser: 'who also picks what goes through the teacher',
+  ancestor: 'who also holds the public checkpoint that the model was tuned from',
+  tamperer: 'who returns wrong results or rolls sealed state back',
+  network: 'who sits between enclave and owner',
+};
+
+/** One sentence for every adversary of DESIGN section 2, those that no attack stood for included. */
+export function sentencesOf(rows: readonly AuditRow[]): string[] {
+  const decisive = decisiveRows(rows);
+  const told = ADVERSARIES.flatMap((adversary) => {
+    const own = decisive.filter((row) => row.adversary === adversary);
+    return own.length === 0 ? [] : [sentence(adversary, own)];
+  });
+  const missing = ADVERSARIES.filter((adversary) => decisive.every((row) => row.adversary !== adversary));
+  return missing.length === 0
+    ? told
+    : [...told, `Nothing was run, and so nothing is said, about: ${missing.join(', ')}.`];
+}
+
+function sentence(adversary: Adversary, rows: readonly AuditRow[]): string {
+  const worst = targetsOf(rows).map((own) => worstRow(own));
+  const clauses = [
+    clause(worst, 'broken', 'ends up with the model, or most of it, from'),
+    clause(worst, 'weakened', 'gets more than a black-box student from'),
+    clause(worst, 'held', 'gets no more than a black-box student from'),
+    clause(worst, 'inconclusive', 'is not judged (the control failed) on'),
+  ];
+  return `The ${adversary}, ${SEES[adversary]}, ${clauses.filter((each) => each !== '').join('; ')}.`;
+}
+
+function targetsOf(rows: readonly AuditRow[]): AuditRow[][] {
+  const groups = new Map<string, AuditRow[]>();
+  for (const row of rows) groups.set(targetName(row), [...(groups.get(targetName(row)) ?? []), row]);
+  return [...groups.values()];
+}
+
+function clause(rows: readonly AuditRow[], verdict: AuditRow['verdict'], verb: string): string {
+  const own = rows.filter((row) => row.verdict === verdict);
+  if (own.length === 0) return '';
+  const how = ({ attack, worst, recordedTokens }: AuditRow): string =>
+    verdict === 'broken' || verdict === 'weakened'
+      ? ` (${attack}: advantage ${shown(worst)} with ${Math.round(recordedTokens).toLocaleString('en-US')} tokens)`
+      : '';
+  return `${verb} ${own.map((row) => `${targetName(row)}${how(row)}`).join(', ')}`;
+}
+
+/** `rotation, shielded:0,head` as one name. */
+export function targetName({ scheme, placement }: Pick<AuditRow, 'scheme' | 'placement'>): string {
+  return `${scheme} ${placement}`;
+}
+
+/** Advantages, two decimals; a dash where there is none. */
+export function shown(advantage: number | null): string {
+  return advantage === null ? '–' : advantage.toFixed(2).replace('-0.00', '0.00');
+}
+
+/** What the controls did, in a sentence each. */
+export function controlSentences(rows: readonly AuditRow[]): string[] {
+  const byAttack = new Map(decisiveRows(rows).map((row) => [row.attack, row.control]));
+  return [...byAttack].map(([attack, { advantage, succeeded }]) =>
+    succeeded
+      ? `Control of ${attack}: the same code against the model without a lock reached an advantage of ${shown(advantage)}, so it works.`
+      : `Control of ${attack}: the same code against the model without a lock only reached ${shown(advantage)}, so what it did not achieve against a lock says nothing.`,
+  );
+}
