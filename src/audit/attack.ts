@@ -37,7 +37,7 @@ export interface Attack {
   readonly summary: string;
   /** Papers and reports. */
   readonly sources: readonly string[];
-  /** Why the attack has nothing to work on here (it then ends at the black-box line); null when it applies. */
+  /** Why the attack has nothing to work on here (it is then not run and stands at the black-box line); null when it applies. */
   idleReason(target: Target): string | null;
   run(target: Target, settings: AttackSettings): Promise<Attempt>;
 }

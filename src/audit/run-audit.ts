@@ -72,9 +72,14 @@ export interface AuditOptions {
   readonly shared?: SharedRuns;
 }
 
+/** A black-box student's measures, and how long it trained. */
+interface BlackBox extends Measures {
+  readonly seconds: number;
+}
+
 /** Black-box lines and controls by seed and budget. Locked teachers release the same rows to 1e-3, and controls run without a lock. */
 export interface SharedRuns {
-  readonly blackBox: Map<string, Measures>;
+  readonly blackBox: Map<string, BlackBox>;
   readonly controls: Map<string, number>;
 }
 
@@ -112,14 +117,20 @@ export async function auditTarget(
         steps: options.steps,
         learningRate: options.learningRate,
       };
-      const blackBox = await once(shared.blackBox, `${seed}/${budgetTokens}`, async () =>
-        lab.measure(await blackBoxStudent(target.config, lessons, settings)),
-      );
-      lines.push({ budgetTokens, seed, blackBox });
+      const blackBox = await once(shared.blackBox, `${seed}/${budgetTokens}`, async () => {
+        const started = performance.now();
+        const student = await blackBoxStudent(target.config, lessons, settings);
+        const seconds = (performance.now() - started) / 1000;
+        return { ...(await lab.measure(student)), seconds };
+      });
+      const { agreement, kl } = blackBox;
+      lines.push({ budgetTokens, seed, blackBox: { agreement, kl } });
       for (const attack of attacks) {
         options.signal?.throwIfAborted();
         options.onTrial?.({ attack: attack.name, seed, budgetTokens, done, total });
-        trials.get(attack)!.push(await attempt(attack, target, lab, settings, blackBox));
+        const idle = attack.idleReason(target) !== null;
+        const trial = idle ? atTheLine(settings, blackBox) : await attempt(attack, target, lab, settings, blackBox);
+        trials.get(attack)!.push(trial);
         done += 1;
         if (budgetTokens !== budgets.at(-1)) continue;
         const against = await once(
@@ -157,6 +168,14 @@ function finding(
     control,
     verdict: verdictOf(advantage, control.succeeded),
   };
+}
+
+// Without anything to work on an attacker has the black-box student, which was trained already.
+function atTheLine({ seed, budgetTokens, lessons }: AttackSettings, blackBox: BlackBox): Trial {
+  const recordedTokens = lessons.released!.reduce((sum, { rows }) => sum + rows, 0);
+  const spent = { recordedTokens, queries: lessons.examples.length, bytes: 0 };
+  const none = { advantage: 0, advantageAgreement: 0, advantageKl: 0 };
+  return { ...blackBox, ...spent, ...none, seed, budgetTokens };
 }
 
 async function attempt(

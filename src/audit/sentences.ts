@@ -47,11 +47,19 @@ function targetsOf(rows: readonly AuditRow[]): AuditRow[][] {
 function clause(rows: readonly AuditRow[], verdict: AuditRow['verdict'], verb: string): string {
   const own = rows.filter((row) => row.verdict === verdict);
   if (own.length === 0) return '';
-  const how = ({ attack, worst, recordedTokens }: AuditRow): string =>
-    verdict === 'broken' || verdict === 'weakened'
-      ? ` (${attack}: advantage ${shown(worst)} with ${Math.round(recordedTokens).toLocaleString('en-US')} tokens)`
-      : '';
-  return `${verb} ${own.map((row) => `${targetName(row)}${how(row)}`).join(', ')}`;
+  const placements = [...new Set(own.map(({ placement }) => placement))];
+  const named = placements.map((placement) => {
+    const here = own.filter((row) => row.placement === placement);
+    const schemes = here.map(({ scheme }) => scheme).join(' and ');
+    const { attack, worst, recordedTokens } = worstRow(here);
+    const how = `: ${attack} reached ${shown(worst)} with ${Math.round(recordedTokens).toLocaleString('en-US')} tokens`;
+    return `${placement} (${schemes}${verdict === 'broken' || verdict === 'weakened' ? how : ''})`;
+  });
+  return `${verb} ${listed(named)}`;
+}
+
+function listed(names: readonly string[]): string {
+  return names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
 }
 
 /** `rotation, shielded:0,head` as one name. */

@@ -17,7 +17,7 @@ const COLUMNS = [
   { title: 'worst', numeric: true },
   { title: 'agreement', numeric: true },
   { title: 'control', numeric: true },
-  { title: 'verdict' },
+  { title: 'verdict', tones: { held: 'good', weakened: 'middling', broken: 'bad', inconclusive: 'middling' } },
 ] as const;
 
 const COLOURS: Readonly<Record<AuditRow['verdict'], NonNullable<Style>>> = {
@@ -82,6 +82,9 @@ export function auditPage(report: AuditReport): ReportData {
         columns: COLUMNS,
         rows: decisive.map(cells),
       },
+    ],
+    curves: [curvesOf(attacks)],
+    details: [
       {
         title: 'What it took',
         caption:
@@ -94,7 +97,6 @@ export function auditPage(report: AuditReport): ReportData {
           { title: 'kept', numeric: true },
           { title: 'seconds', numeric: true },
           { title: 'KL to teacher', numeric: true },
-          { title: 'nothing to work on, because' },
         ],
         rows: decisive.map((row) => [
           row.attack,
@@ -104,18 +106,27 @@ export function auditPage(report: AuditReport): ReportData {
           formatBytes(row.bytes),
           row.seconds.toFixed(1),
           row.kl.toFixed(3),
-          row.idle ?? '',
         ]),
       },
     ],
-    curves: [curvesOf(attacks)],
     config: { command: report.command, ...settings, machine: { ...machine } },
     notes: [
       ...controlSentences(attacks),
+      ...idleSentences(decisive),
       'An attack that failed is no proof: it says what these attacks, with this many tokens and steps, did not achieve.',
       'Side channels of the TEE and physical attacks are outside this audit, and so is what a licensed student may learn.',
     ],
   };
+}
+
+function idleSentences(rows: readonly AuditRow[]): string[] {
+  const idle = rows.filter((row) => row.idle !== null);
+  const reasons = [...new Set(idle.map((row) => row.idle))];
+  return reasons.map((reason) => {
+    const own = idle.filter((row) => row.idle === reason);
+    const names = (of: (row: AuditRow) => string): string => [...new Set(own.map(of))].join(', ');
+    return `Nothing to work on for ${names(({ attack }) => attack)} in ${names(targetName)}: ${reason}.`;
+  });
 }
 
 /** The strongest attack on each bundle at each budget, by its mean over the seeds. */

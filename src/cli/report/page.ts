@@ -29,6 +29,7 @@ ${pairs(data.summary)}
 ${sentences('In plain words', data.findings ?? [])}
 ${data.tables.map(table).join('\n')}
 ${data.curves.map(figure).join('\n')}
+${(data.details ?? []).map(table).join('\n')}
 ${data.config === null ? '' : config(data.config)}
 ${sentences('What this shows, and what not', data.notes)}
 </main>
@@ -102,8 +103,13 @@ function table({ title, caption, columns, rows }: ReportTable): string {
 }
 
 function grid(columns: ReportTable['columns'], rows: readonly (readonly string[])[]): string {
+  const classOf = (text: string, i: number): string => {
+    const tone = columns[i]?.tones?.[text];
+    if (tone !== undefined) return ` class="${tone}"`;
+    return columns[i]?.numeric === true ? ' class="number"' : '';
+  };
   const cell = (tag: string, text: string, i: number, scope = ''): string =>
-    `<${tag}${scope}${columns[i]?.numeric === true ? ' class="number"' : ''}>${escapeHtml(text)}</${tag}>`;
+    `<${tag}${scope}${classOf(text, i)}>${escapeHtml(text)}</${tag}>`;
   const head = columns.map(({ title }, i) => cell('th', title, i, ' scope="col"')).join('');
   const body = rows.map(
     (row) =>

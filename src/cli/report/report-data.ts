@@ -5,7 +5,12 @@ export interface ReportTable {
   readonly title: string;
   /** What the numbers mean, in a sentence. */
   readonly caption: string;
-  readonly columns: readonly { readonly title: string; readonly numeric?: boolean }[];
+  readonly columns: readonly {
+    readonly title: string;
+    readonly numeric?: boolean;
+    /** Cells with these texts are marked; the text says it as well, so nobody needs to see colours. */
+    readonly tones?: Readonly<Record<string, 'good' | 'middling' | 'bad'>>;
+  }[];
   readonly rows: readonly (readonly string[])[];
 }
 
@@ -32,6 +37,8 @@ export interface ReportData {
   readonly findings?: readonly string[];
   readonly tables: readonly ReportTable[];
   readonly curves: readonly ReportCurves[];
+  /** Tables that come after the curves. */
+  readonly details?: readonly ReportTable[];
   /** Settings, shown as they are; null: none. */
   readonly config: Readonly<Record<string, unknown>> | null;
   /** Plain sentences: what is protected and what is not. */

@@ -1,0 +1,163 @@
+// distillock audit: a whole small audit through the command line, its JSON and page; wrong input is named before anything is attacked.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { ATTACKS } from '../../src/audit/attacks/index.js';
+import { type AuditReport, auditReportSchema } from '../../src/audit/report.js';
+import { auditPage, auditText } from '../../src/cli/audit/present.js';
+import { temporaryFolder } from '../owner/tiny-model.js';
+import { cli, failure, json, lockStories, STORIES } from './command-line.js';
+
+const TINY = ['--attacks', 'recording', '--budget_tokens', '200,400', '--seeds', '2', '--steps', '3'];
+const HELD = ['--held_out_tokens', '200'];
+
+test('an audit of two placements: table, JSON by its schema, a page with every placement; nothing is left behind', async (t) => {
+  const folder = await temporaryFolder(t);
+  const out = join(folder, 'audit');
+  const before = (await readdir(tmpdir())).filter((name) => name.startsWith('distillock-'));
+  const placements = ['--schemes', 'rotation', '--placements', 'accelerator', 'enclave'];
+  const {
+    code,
+    out: text,
+    err,
+  } = await cli('audit', '--model', STORIES, ...placements, ...TINY, ...HELD, '--out', out);
+  assert.equal(code, 0, err);
+  assert.match(text, /recording +recorder +rotation +accelerator[^\n]* broken/);
+  assert.match(text, /recording +recorder +rotation +enclave[^\n]* held/);
+  assert.match(
+    text,
+    /• The recorder, .*accelerator \(rotation: recording reached .*no more than .*enclave \(rotation\)\./,
+  );
+  assert.match(text, /Nothing was run, and so nothing is said, about: copier/);
+  assert.match(err, /SIMULATED/);
+  const report = auditReportSchema.parse(JSON.parse(await readFile(join(out, 'audit.json'), 'utf8')));
+  // Two bundles × two budgets × (two seeds and their mean).
+  assert.equal(report.attacks.length, 12);
+  const mean = report.attacks.find(
+    (row) => row.seed === 'mean' && row.placement === 'accelerator' && row.budgetTokens === 400,
+  )!;
+  assert.ok(mean.advantage! > 0.9 && mean.half !== null && mean.worst! >= mean.advantage!);
+  assert.equal(mean.verdict, 'broken');
+  assert.ok(mean.recordedTokens > 200 && mean.recordedTokens <= 400 && mean.bytes > 0 && mean.queries > 0);
+  const inside = report.attacks.find((row) => row.seed === 'mean' && row.placement === 'enclave')!;
+  assert.deepEqual([inside.advantage, inside.verdict, inside.control.succeeded], [0, 'held', true]);
+  assert.match(inside.idle!, /released answers/);
+  assert.equal(report.lines.blackBox.length, 4);
+  assert.match(
+    report.command,
+    /^distillock audit --model stories260k --schemes rotation --placements accelerator enclave/,
+  );
+  const page = await readFile(join(out, 'audit.html'), 'utf8');
+  for (const name of ['rotation accelerator', 'rotation enclave']) assert.ok(page.includes(name), name);
+  assert.match(page, /SIMULATED/);
+  assert.match(page, /"logX":true,"levels":2,"data":\[\[200,400\]/);
+  const after = (await readdir(tmpdir())).filter((name) => name.startsWith('distillock-'));
+  assert.deepEqual(
+    after.filter((name) => name.startsWith('distillock-audit-') && !before.includes(name)),
+    [],
+  );
+});
+
+test('an audit of a bundle with its own keys; --quick is one seed and small', async (t) => {
+  const folder = await temporaryFolder(t);
+  const { bundle, keys } = await lockStories(folder, 'a', '--placement', 'shielded:2', '--scheme', 'permutation');
+  const given = [
+    bundle,
+    '--model',
+    STORIES,
+    '--keys',
+    keys,
+    '--quick',
+    '--attacks',
+    'recording',
+    '--steps',
+    '3',
+    ...HELD,
+  ];
+  const report: AuditReport = auditReportSchema.parse(await json('audit', ...given));
+  assert.deepEqual(report.settings.seeds, [1]);
+  assert.deepEqual(report.settings.budgetTokens, [1000]);
+  assert.ok(report.settings.quick);
+  const [row] = report.attacks;
+  assert.deepEqual([row!.scheme, row!.placement], ['permutation', 'shielded:2']);
+  // One block inside does not keep the other four.
+  assert.notEqual(row!.verdict, 'held');
+});
+
+test('wrong input is refused, by name, before anything is attacked', async (t) => {
+  const folder = await temporaryFolder(t);
+  const a = await lockStories(folder, 'a', '--placement', 'accelerator');
+  const b = await lockStories(folder, 'b', '--placement', 'accelerator');
+  const given = ['audit', a.bundle, '--model', STORIES, '--keys', a.keys];
+  const nearest = await failure(...given, '--attacks', 'recordin');
+  assert.equal(nearest.code, 'audit-attack');
+  assert.match(nearest.message, /did you mean recording\?/);
+  assert.equal((await failure(...given, '--attacks', ',')).code, 'audit-attack');
+  assert.equal((await failure('audit', a.bundle, '--model', STORIES, '--keys', b.keys)).code, 'bundle-signature');
+  const mixed = join(folder, 'mixed.keys');
+  const [own, other] = await Promise.all([a, b].map(async ({ keys }) => JSON.parse(await readFile(keys, 'utf8'))));
+  await writeFile(mixed, JSON.stringify({ ...own, lockSeed: other.lockSeed }));
+  assert.equal((await failure('audit', a.bundle, '--model', STORIES, '--keys', mixed)).code, 'lock-keys');
+  for (const words of [
+    ['audit', a.bundle, '--model', STORIES],
+    ['audit', '--model', STORIES, '--keys', a.keys],
+  ])
+    assert.deepEqual([(await failure(...words)).code, (await failure(...words)).exitCode], ['audit-keys', 2]);
+  assert.equal((await failure(...given, '--placements', 'enclave')).code, 'audit-bundle');
+  const small = await failure(...given, '--budget_tokens', '1');
+  assert.equal(small.code, 'audit-budget');
+  assert.match(small.message, /does not cover one text: the shortest of the bundled text takes \d+ tokens/);
+  assert.match((await failure(...given, '--budget_tokens', '100_000_000')).message, /more than the \d+ tokens/);
+  const nowhere = ['audit', '--model', STORIES, '--placements', 'enclave', 'shielded:9'];
+  assert.equal((await failure(...nowhere)).code, 'plan-part');
+  assert.equal((await failure('audit', '--model', STORIES, '--placements', 'inside')).code, 'placement');
+});
+
+test("a model that is not the bundle's original is refused: another shape, and other weights of the same shape", async (t) => {
+  const folder = await temporaryFolder(t);
+  const { bundle, keys } = await lockStories(folder, 'a', '--placement', 'accelerator');
+  const model = join(folder, 'model');
+  await mkdir(model);
+  await cp(STORIES, model, { recursive: true });
+  const weights = join(model, 'model.safetensors');
+  const bytes = await readFile(weights);
+  const offset = 8 + Number(bytes.readBigUInt64LE(0));
+  // Another sign for the first numbers of the first tensor.
+  for (let at = offset; at < offset + 40_000; at += 4) bytes[at + 3]! ^= 0x80;
+  await writeFile(weights, bytes);
+  const other = await failure('audit', bundle, '--model', model, '--keys', keys);
+  assert.equal(other.code, 'model-differs');
+  assert.match(other.message, /was not locked from .*differ by up to/);
+  const config = JSON.parse(await readFile(join(model, 'config.json'), 'utf8'));
+  await writeFile(join(model, 'config.json'), JSON.stringify({ ...config, rope_theta: 500 }));
+  assert.match((await failure('audit', bundle, '--model', model, '--keys', keys)).message, /ropeTheta/);
+});
+
+test('a bundle with integer matrices is refused with advice', async (t) => {
+  const folder = await temporaryFolder(t);
+  const { bundle, keys } = await lockStories(folder, 'a', '--placement', 'accelerator', '--quantize', 'int8');
+  const refused = await failure('audit', bundle, '--model', STORIES, '--keys', keys);
+  assert.equal(refused.code, 'audit-quantized');
+  assert.match(refused.message, /locked without --quantize/);
+});
+
+test('the registry names every attack of its folder once, in kebab case', () => {
+  const names = ATTACKS.map(({ name }) => name);
+  assert.equal(new Set(names).size, names.length);
+  for (const name of names) assert.match(name, /^[a-z0-9]+(-[a-z0-9]+)*$/);
+});
+
+test('the documented report passes the schema and is shown; recorded ones pass as well', () => {
+  const page = readFileSync('docs/results/SCHEMA.md', 'utf8');
+  const example = JSON.parse(/```json audit\n([\s\S]*?)```/.exec(page)![1]!);
+  assert.deepEqual(auditReportSchema.parse(example), example);
+  assert.ok(!auditReportSchema.safeParse({ ...example, version: 2 }).success);
+  assert.ok(!auditReportSchema.safeParse({ ...example, attacks: [] }).success);
+  assert.match(auditText(example, false), /weakened|held|broken|inconclusive/);
+  assert.equal(auditPage(example).curves.length, 1);
+  for (const name of readdirSync('docs/results').filter((file) => /^audit-.*\.json$/.test(file)))
+    auditReportSchema.parse(JSON.parse(readFileSync(join('docs/results', name), 'utf8')));
+});
