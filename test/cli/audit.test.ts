@@ -107,9 +107,14 @@ test('wrong input is refused, by name, before anything is attacked', async (t) =
   ])
     assert.deepEqual([(await failure(...words)).code, (await failure(...words)).exitCode], ['audit-keys', 2]);
   assert.equal((await failure(...given, '--placements', 'enclave')).code, 'audit-bundle');
-  const small = await failure(...given, '--budget_tokens', '1');
+  const text = join(folder, 'mine.txt');
+  await writeFile(text, 'Once upon a time there was a lock, and nobody could tell.');
+  const small = await failure(...given, '--budget_tokens', '5', '--dataset', text, '--eval_dataset', text);
   assert.equal(small.code, 'audit-budget');
-  assert.match(small.message, /does not cover one text: the shortest of the bundled text takes \d+ tokens/);
+  assert.match(small.message, /does not cover one text: the shortest of .*mine\.txt takes \d+ tokens/);
+  const enough = /takes (\d+) tokens/.exec(small.message)![1]!;
+  const unheld = await failure(...given, '--budget_tokens', enough, '--dataset', text);
+  assert.equal(unheld.code, 'text-empty');
   assert.match((await failure(...given, '--budget_tokens', '100_000_000')).message, /more than the \d+ tokens/);
   const nowhere = ['audit', '--model', STORIES, '--placements', 'enclave', 'shielded:9'];
   assert.equal((await failure(...nowhere)).code, 'plan-part');
@@ -160,4 +165,18 @@ test('the documented report passes the schema and is shown; recorded ones pass a
   assert.equal(auditPage(example).curves.length, 1);
   for (const name of readdirSync('docs/results').filter((file) => /^audit-.*\.json$/.test(file)))
     auditReportSchema.parse(JSON.parse(readFileSync(join('docs/results', name), 'utf8')));
+});
+
+test('advise: scheme, placement, reasons and a command to lock with, from the recorded audits that come with the program', async () => {
+  const speeds = ['--tee_gflops', '90', '--accelerator_gflops', '100'];
+  const given = ['advise', '--model', STORIES, '--budget-tokens', '4000', '--ancestor', 'no', ...speeds];
+  const advice = await json(...given, '--tee-memory', '512');
+  assert.deepEqual([advice.placement, advice.verdict], ['enclave', 'held']);
+  assert.match(advice.command, /^distillock lock --model .* --scheme \w+ --placement enclave/);
+  assert.ok(advice.reasons.some((reason: string) => /^not accelerator: broken by/.test(reason)));
+  const { out } = await cli(...given, '--tee-memory', '1');
+  assert.match(out, /placement +accelerator/);
+  assert.match(out, /this does not hold/);
+  assert.equal((await cli('advise', '--model', STORIES, '--tee-memory', '512', '--budget-tokens', '1')).code, 2);
+  assert.equal((await cli(...given.slice(0, -6), '--ancestor', 'perhaps', '--tee-memory', '512')).code, 2);
 });
