@@ -52,7 +52,7 @@ function clause(rows: readonly AuditRow[], verdict: AuditRow['verdict'], verb: s
     const here = own.filter((row) => row.placement === placement);
     const schemes = here.map(({ scheme }) => scheme).join(' and ');
     const { attack, worst, recordedTokens } = worstRow(here);
-    const how = `: ${attack} reached ${shown(worst)} with ${Math.round(recordedTokens).toLocaleString('en-US')} tokens`;
+    const how = `: ${attack} reached an advantage of ${shown(worst)} with ${Math.round(recordedTokens).toLocaleString('en-US')} tokens`;
     return `${placement} (${schemes}${verdict === 'broken' || verdict === 'weakened' ? how : ''})`;
   });
   return `${verb} ${listed(named)}`;

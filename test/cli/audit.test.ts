@@ -1,15 +1,24 @@
 // distillock audit: a whole small audit through the command line, its JSON and page; wrong input is named before anything is attacked.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { ATTACKS } from '../../src/audit/attacks/index.js';
 import { type AuditReport, auditReportSchema } from '../../src/audit/report.js';
 import { auditPage, auditText } from '../../src/cli/audit/present.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
-import { cli, failure, json, lockStories, STORIES } from './command-line.js';
+import { cli, failure, json, lockStories, STORIES, start, until } from './command-line.js';
+
+// A temporary folder of this file's own: what is left behind in it was left by these tests.
+const temporary = await mkdtemp(join(tmpdir(), 'da-'));
+process.env.TMPDIR = temporary;
+after(() => rm(temporary, { recursive: true, force: true }));
+
+async function leftBehind(): Promise<string[]> {
+  return (await readdir(temporary)).filter((name) => /^distillock-(audit|model)-/.test(name));
+}
 
 const TINY = ['--attacks', 'recording', '--budget_tokens', '200,400', '--seeds', '2', '--steps', '3'];
 const HELD = ['--held_out_tokens', '200'];
@@ -17,7 +26,6 @@ const HELD = ['--held_out_tokens', '200'];
 test('an audit of two placements: table, JSON by its schema, a page with every placement; nothing is left behind', async (t) => {
   const folder = await temporaryFolder(t);
   const out = join(folder, 'audit');
-  const before = (await readdir(tmpdir())).filter((name) => name.startsWith('distillock-'));
   const placements = ['--schemes', 'rotation', '--placements', 'accelerator', 'enclave'];
   const {
     code,
@@ -53,12 +61,8 @@ test('an audit of two placements: table, JSON by its schema, a page with every p
   const page = await readFile(join(out, 'audit.html'), 'utf8');
   for (const name of ['rotation accelerator', 'rotation enclave']) assert.ok(page.includes(name), name);
   assert.match(page, /SIMULATED/);
-  assert.match(page, /"logX":true,"levels":2,"data":\[\[200,400\]/);
-  const after = (await readdir(tmpdir())).filter((name) => name.startsWith('distillock-'));
-  assert.deepEqual(
-    after.filter((name) => name.startsWith('distillock-audit-') && !before.includes(name)),
-    [],
-  );
+  assert.match(page, /"logX":true,.*"levels":2,"data":\[\[200,400\]/);
+  assert.deepEqual(await leftBehind(), []);
 });
 
 test('an audit of a bundle with its own keys; --quick is one seed and small', async (t) => {
@@ -139,6 +143,16 @@ test("a model that is not the bundle's original is refused: another shape, and o
   const config = JSON.parse(await readFile(join(model, 'config.json'), 'utf8'));
   await writeFile(join(model, 'config.json'), JSON.stringify({ ...config, rope_theta: 500 }));
   assert.match((await failure('audit', bundle, '--model', model, '--keys', keys)).message, /ropeTheta/);
+});
+
+test('Ctrl-C: the attempt under way ends, the enclave stops, nothing is left behind', async () => {
+  const given = ['--attacks', 'recording', '--seeds', '50', '--budget_tokens', '200', '--steps', '3', ...HELD];
+  const run = start(process.cwd(), 'audit', '--model', STORIES, '--placements', 'shielded:0', ...given);
+  await until('the first attempt', () => run.output().includes('of 100 attempts'));
+  run.child.kill('SIGINT');
+  assert.equal(await run.ended, 130, run.output());
+  assert.match(run.output(), /interrupted\n.*starts again from the beginning/);
+  assert.deepEqual(await leftBehind(), []);
 });
 
 test('a bundle with integer matrices is refused with advice', async (t) => {

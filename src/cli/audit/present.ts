@@ -134,8 +134,16 @@ function curvesOf(rows: readonly AuditRow[]): ReportCurves {
   const means = rows.filter(({ seed }) => seed === 'mean');
   const names = [...new Set(means.map(targetName))];
   const budgets = [...new Set(means.map(({ budgetTokens }) => budgetTokens))].sort((a, b) => a - b);
+  // A placement has one colour; its second scheme is dashed.
+  const placements = [...new Set(means.map(({ placement }) => placement))];
+  const schemes = [...new Set(means.map(({ scheme }) => scheme))];
+  const styleOf = (name: string): { name: string; colour: number; dashed: boolean } => {
+    const { scheme, placement } = means.find((row) => targetName(row) === name)!;
+    const dashed = schemes.indexOf(scheme) > 0;
+    return { name: dashed ? `${name} (dashed)` : name, colour: placements.indexOf(placement), dashed };
+  };
   const series = names.map((name) => ({
-    name,
+    ...styleOf(name),
     points: budgets.flatMap((budget) => {
       const here = means.filter((row) => targetName(row) === name && row.budgetTokens === budget);
       const known = here.flatMap(({ advantage }) => (advantage === null ? [] : [advantage]));

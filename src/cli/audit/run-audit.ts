@@ -15,6 +15,7 @@ import { bundleTarget, type Target, unlockedTarget } from '../../audit/target.js
 import { openUnlockedModel, type UnlockedModel } from '../../edge/teacher/unlocked-model.js';
 import { openCheckpoint } from '../../model/checkpoint/open.js';
 import { writeFileAtomic } from '../../model/files.js';
+import { InterruptedError } from '../errors.js';
 import { licenseHere, startUnlicensed } from '../experiment/on-one-machine.js';
 import { renderReport } from '../report/page.js';
 import type { Context } from '../verb.js';
@@ -43,6 +44,11 @@ export async function runAudit(options: AuditVerbOptions, context: Context): Pro
     } finally {
       await opened.original.close();
     }
+  } catch (error) {
+    // The usual hint is about training runs.
+    if (context.signal.aborted)
+      throw new InterruptedError('Nothing is kept: an audit starts again from the beginning.');
+    throw error;
   } finally {
     process.off('exit', sweep);
     await rm(folder, { recursive: true, force: true });

@@ -15,7 +15,7 @@ function draw() {
     const series = chart.names.map((label, s) => level(s) ? {
       label, stroke: css('--soft'), width: 1, dash: [2, 4], points: { show: false }, value: (_, value) => short(value),
     } : {
-      label, stroke: css('--c' + (s % 6)), width: 2, dash: s < 6 ? undefined : [6, 4], spanGaps: true,
+      label, stroke: css('--c' + chart.styles[s].colour), width: 2, dash: chart.styles[s].dashed ? [6, 4] : undefined, spanGaps: true,
       points: { show: few }, value: (_, value) => short(value),
     });
     const xs = chart.data[0];

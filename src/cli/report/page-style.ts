@@ -34,5 +34,6 @@ figcaption, details { color: var(--soft); font-size: .9rem; }
 summary { cursor: pointer; padding: .3rem 0; }
 pre { background: var(--box); border-radius: 6px; padding: .8rem; overflow-x: auto; font-size: .85rem; color: var(--ink); }
 .u-legend { color: var(--ink); }
+.u-legend th, .u-legend td { white-space: normal; border: 0; }
 @media print { details { display: block; } }
 `;

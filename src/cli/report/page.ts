@@ -54,6 +54,7 @@ interface AlignedChart {
   readonly xLabel: string;
   readonly yLabel: string;
   readonly logX: boolean;
+  readonly styles: readonly { readonly colour: number; readonly dashed: boolean }[];
   /** How many series at the end are level lines. */
   readonly levels: number;
   /** x, then one list per series; null where a series has no point. */
@@ -68,7 +69,9 @@ function alignSeries({ series, xLabel, yLabel, logX = false, levels = [] }: Repo
   });
   const names = [...series, ...levels].map(({ name }) => name);
   const lines = levels.map(({ y }) => xs.map(() => y));
-  return { names, xLabel, yLabel, logX, levels: levels.length, data: [xs, ...columns, ...lines] };
+  // Six colours; whatever comes after them is told apart by dashes.
+  const styles = series.map(({ colour, dashed }, i) => ({ colour: (colour ?? i) % 6, dashed: dashed ?? i >= 6 }));
+  return { names, xLabel, yLabel, logX, styles, levels: levels.length, data: [xs, ...columns, ...lines] };
 }
 
 function figure(curves: ReportCurves, index: number): string {

@@ -25,6 +25,9 @@ export interface ReportCurves {
   readonly series: readonly {
     readonly name: string;
     readonly points: readonly (readonly [x: number, y: number])[];
+    /** Number of its colour, for series that belong together; the next one when absent. */
+    readonly colour?: number;
+    readonly dashed?: boolean;
   }[];
 }
 
