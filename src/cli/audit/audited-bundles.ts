@@ -7,6 +7,7 @@ import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import { openTokenizer } from '../../model/tokenizer.js';
 import { compareLocked } from '../../owner/compare-lock.js';
 import { checkKeysOfBundle } from '../../owner/keys-of-bundle.js';
+import type { LockProgress } from '../../owner/lock-checkpoint.js';
 import { loadOwnerKeys, type OwnerKeys } from '../../owner/owner-keys.js';
 import { planNamed } from '../../owner/placement.js';
 import { MalformedError, UnsupportedError } from '../../trusted/wire/errors.js';
@@ -15,6 +16,7 @@ import { placementOf } from '../describe-plan.js';
 import { type LockedHere, lockHere } from '../experiment/on-one-machine.js';
 import { logProbabilitiesOf, openOwnerModel } from '../owner-model.js';
 import { checkSameModel } from '../same-model.js';
+import type { Context } from '../verb.js';
 
 export interface AuditedBundle {
   readonly scheme: Scheme;
@@ -81,18 +83,26 @@ export async function lockAll(
   schemes: readonly Scheme[],
   placements: readonly string[],
   folder: string,
-  signal: AbortSignal,
+  context: Context,
 ): Promise<AuditedBundle[]> {
   // A misspelt one should not wait for the others.
   const plans = placements.map((placement) => planNamed(placement, checkpoint.config.numHiddenLayers));
   const bundles: AuditedBundle[] = [];
+  const started = performance.now();
+  const progress = context.progress('locking');
   for (const scheme of schemes)
     for (const plan of plans) {
-      signal.throwIfAborted();
       const inside = join(folder, String(bundles.length));
-      const onProgress = (): void => signal.throwIfAborted();
+      const onProgress = ({ stage, bytesDone, bytesTotal }: LockProgress): void => {
+        context.signal.throwIfAborted();
+        if (stage !== 'lock' || performance.now() - started < 2000) return;
+        const total = schemes.length * plans.length * bytesTotal;
+        const done = bundles.length * bytesTotal + bytesDone;
+        progress.update({ tokens: Math.round(done / 1e6), totalTokens: Math.round(total / 1e6), unit: 'MB' });
+      };
       const locked = await lockHere(checkpoint, inside, 'audited', { scheme, plan, precision: 'float32', onProgress });
       bundles.push({ scheme, placement: placementOf(plan), locked });
     }
+  progress.stop();
   return bundles;
 }

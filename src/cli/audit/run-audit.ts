@@ -74,6 +74,7 @@ async function openAll(options: AuditVerbOptions, folder: string, context: Conte
   const { bundle, keys, model, topK: asked } = options;
   // Before the original is opened, which may take a while.
   const given = bundle === null ? null : await openGiven(bundle, keys!);
+  context.note(`reading ${model}`);
   const original = await openUnlockedModel(model, context.signal);
   try {
     const checkpoint = await openCheckpoint(model);
@@ -82,7 +83,7 @@ async function openAll(options: AuditVerbOptions, folder: string, context: Conte
       const bundles =
         given !== null
           ? [asAudited(given)]
-          : await lockAll(checkpoint, options.schemes, options.placements, folder, context.signal);
+          : await lockAll(checkpoint, options.schemes, options.placements, folder, context);
       const texts = await readAuditTexts(options, bundles[0]!.locked.bundleDir);
       const { config, accelerator } = original;
       const lab = await openLab({ config, original: accelerator, texts: texts.texts, heldOut: texts.heldOut });
