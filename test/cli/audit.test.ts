@@ -181,16 +181,27 @@ test('the documented report passes the schema and is shown; recorded ones pass a
     auditReportSchema.parse(JSON.parse(readFileSync(join('docs/results', name), 'utf8')));
 });
 
-test('advise: scheme, placement, reasons and a command to lock with, from the recorded audits that come with the program', async () => {
+test("advise: scheme, placement, reasons and a command to lock with, from audits of one's own", async (t) => {
+  const file = join(await temporaryFolder(t), 'audit.json');
+  const example = JSON.parse(/```json audit\n([\s\S]*?)```/.exec(readFileSync('docs/results/SCHEMA.md', 'utf8'))![1]!);
+  const [row] = example.attacks;
+  const outside = { ...row, placement: 'accelerator', worst: 1 };
+  const inside = { ...row, placement: 'enclave', advantage: 0, worst: 0, verdict: 'held', idle: 'nothing is seen' };
+  await writeFile(file, JSON.stringify({ ...example, attacks: [row, outside, inside] }));
   const speeds = ['--tee_gflops', '90', '--accelerator_gflops', '100'];
-  const given = ['advise', '--model', STORIES, '--budget-tokens', '4000', '--ancestor', 'no', ...speeds];
+  const needed = ['advise', '--model', STORIES, '--budget-tokens', '4000', '--audits', file, ...speeds];
+  const given = [...needed, '--ancestor', 'no'];
   const advice = await json(...given, '--tee-memory', '512');
   assert.deepEqual([advice.placement, advice.verdict], ['enclave', 'held']);
-  assert.match(advice.command, /^distillock lock --model .* --scheme \w+ --placement enclave/);
-  assert.ok(advice.reasons.some((reason: string) => /^not accelerator: broken by/.test(reason)));
+  assert.match(advice.command, /^distillock lock --model .* --scheme rotation --placement enclave/);
+  assert.ok(advice.reasons.some((reason: string) => /^not accelerator: broken by recording/.test(reason)));
   const { out } = await cli(...given, '--tee-memory', '1');
   assert.match(out, /placement +accelerator/);
   assert.match(out, /this does not hold/);
-  assert.equal((await cli('advise', '--model', STORIES, '--tee-memory', '512', '--budget-tokens', '1')).code, 2);
-  assert.equal((await cli(...given.slice(0, -6), '--ancestor', 'perhaps', '--tee-memory', '512')).code, 2);
+  assert.equal((await cli(...needed, '--tee-memory', '512')).code, 2);
+  assert.equal((await cli(...needed, '--ancestor', 'perhaps', '--tee-memory', '512')).code, 2);
+  await writeFile(file, JSON.stringify({ ...example, version: 2 }));
+  assert.equal((await failure(...given, '--tee-memory', '512')).code, 'audit-report');
+  await writeFile(file, 'no');
+  assert.equal((await failure(...given, '--tee-memory', '512')).code, 'audit-report');
 });

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { readSummary } from '../../src/audit/summary.js';
+import { readSummary, summarise } from '../../src/audit/summary.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
 
 const BEGIN = '<!-- protection: written by tools/protection.mjs from docs/results/audit-*.json, do not edit -->';
@@ -57,6 +57,9 @@ test('the table says by argument what nobody measured, and what was measured as 
   assert.match(text, /^# A\n\nbefore\n[\s\S]*\nafter\n$/);
   const { audits } = await readSummary(join(root, 'assets', 'audit', 'summary.json'));
   assert.equal(audits[0]!.rows.length, 3);
+  // `advise --audits` sees an audit as this script does.
+  const report = JSON.parse(await readFile(join(root, 'docs', 'results', 'audit-my-model.json'), 'utf8'));
+  assert.deepEqual(summarise(report, 'docs/results/audit-my-model.json'), audits[0]);
 });
 
 test('a stale table or summary fails the check, and only writing it again helps', async (t) => {

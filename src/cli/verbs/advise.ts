@@ -9,6 +9,8 @@ export interface AdviseOptions {
   readonly teeMemoryMb: number;
   readonly budgetTokens: number;
   readonly ancestor: boolean;
+  /** audit.json files of the owner's own; empty: those that come with the program. */
+  readonly audits: readonly string[];
   /** undefined: this machine's. */
   readonly teeGflops: number | undefined;
   readonly acceleratorGflops: number | undefined;
@@ -22,6 +24,10 @@ export const adviseHelp: VerbHelp<AdviseOptions> = {
       'distillock advise --model ./my-model --tee_memory 512 --budget_tokens 2_000_000 --ancestor yes',
       'for a device with 512 MB of trusted memory',
     ],
+    [
+      'distillock advise --model ./my-model --tee_memory 512 --budget_tokens 4000 --ancestor no --audits audit/audit.json',
+      'from an audit of this very model',
+    ],
   ],
   define(command: Command): void {
     command
@@ -33,6 +39,7 @@ export const adviseHelp: VerbHelp<AdviseOptions> = {
           .choices(['yes', 'no'])
           .makeOptionMandatory(),
       )
+      .option('--audits <file...>', 'audit.json of audits of your own, in place of those that come with the program')
       .option('--tee_gflops <n>', "speed of that enclave (default: this machine's)", realNumber(0.001, 1e9))
       .option(
         '--accelerator_gflops <n>',
@@ -41,12 +48,13 @@ export const adviseHelp: VerbHelp<AdviseOptions> = {
       );
   },
   parse(command: Command): AdviseOptions {
-    const { model, tee_memory, budget_tokens, ancestor, tee_gflops, accelerator_gflops } = command.opts();
+    const { model, audits, tee_memory, budget_tokens, ancestor, tee_gflops, accelerator_gflops } = command.opts();
     return {
       model,
       teeMemoryMb: tee_memory,
       budgetTokens: budget_tokens,
       ancestor: ancestor === 'yes',
+      audits: audits ?? [],
       teeGflops: tee_gflops,
       acceleratorGflops: accelerator_gflops,
     };
@@ -57,12 +65,13 @@ export const advise: Verb<AdviseOptions> = { ...adviseHelp, run: runAdvise };
 
 async function runAdvise(options: AdviseOptions, context: Context): Promise<unknown> {
   const { advise: adviseFor } = await import('../../audit/advise.js');
-  const { readSummary } = await import('../../audit/summary.js');
+  const { readSummary, summariseFiles } = await import('../../audit/summary.js');
   const { shown } = await import('../../audit/sentences.js');
   const { openCheckpoint } = await import('../../model/checkpoint/open.js');
   const { TEE_SPEED, TEE_SPEED_SOURCE } = await import('../../owner/placement.js');
   const { measureGflops } = await import('../../graph/speed.js');
-  const summary = await readSummary();
+  const { audits } = options;
+  const summary = audits.length === 0 ? await readSummary() : await summariseFiles(audits);
   const { config, tensors } = await openCheckpoint(options.model);
   await tensors.close();
   const given = options.teeGflops !== undefined && options.acceleratorGflops !== undefined;
