@@ -36,8 +36,12 @@ export interface Stand {
   license(enclave: RunningEnclave, client: EnclaveClient, terms: Partial<LicenceTerms>): Promise<Uint8Array>;
   /** Lets the client fetch leases from the owner's service, which never covers more than the licence's budget. */
   coverWithLeases(client: EnclaveClient): void;
+  /** What the device's relay sends outside when a text has passed: nothing. */
+  afterText(ids: Int32Array): Promise<void>;
   /** The same enclave on a copy of its disk. */
   fork(): Promise<Stand>;
+  /** A stand as new for the same bundle. */
+  another(): Promise<Stand>;
   close(): Promise<void>;
 }
 
@@ -112,11 +116,13 @@ export async function openStand(options: StandOptions, launch: Launch, from?: St
     coverWithLeases: (client) => {
       client.fetchLease = (request) => service.lease(request);
     },
+    afterText: async () => undefined,
     // Leases of a fork come from the same owner's service.
     fork: async () => {
       const copy = await openStand(options, launch, stand);
       return { ...copy, coverWithLeases: stand.coverWithLeases };
     },
+    another: () => openStand(options, launch),
     close: async () => {
       for (const enclave of running) await enclave.stop();
       await rm(stateDir, { recursive: true, force: true });

@@ -1,6 +1,7 @@
 // Controls of the probes: the same enclave program, spoilt on purpose in one way, in this process. Zone: owner.
 // A probe that cannot break one of these proves nothing about the real enclave.
 import { randomBytes } from 'node:crypto';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { EnclaveClient } from '../edge/enclave/client.js';
 import { decodeError, decodeHidden } from '../edge/enclave/decode-replies.js';
@@ -29,8 +30,9 @@ import { type Launch, openStand, type Stand, type StandOptions } from './stand.j
  * licence asks for leases. `licences`: saved state forgets which licences
  * were used, and the HPKE key outlives the process. `order`: rows are released without tokens authorised before. `parts`: enclave-held
  * parts answer in the open, free of charge. `fragile`: a malformed number inside a request stops it for good.
+ * `relay`: the enclave is sound, and the device's relay sends out a message as long as the text has different tokens.
  */
-export type Weakness = 'counters' | 'licences' | 'order' | 'parts' | 'fragile';
+export type Weakness = 'counters' | 'licences' | 'order' | 'parts' | 'fragile' | 'relay';
 
 const MEMORY_BYTES = 1e9;
 
@@ -69,11 +71,26 @@ export async function weakStand(options: StandOptions, weakness: Weakness): Prom
     return { simulatedRoot: root, connect, stop, kill: stop };
   };
   const stand = await openStand(options, launch);
+  if (weakness === 'relay') return { ...stand, another: async () => ({ ...(await stand.another()), afterText: leak }) };
   // Leases are what stops whoever brings counters back: this enclave does without.
   return {
     ...stand,
     license: (enclave, client, terms) => stand.license(enclave, client, { ...terms, leaseTokens: 0 }),
   };
+}
+
+/** Tells a listener on this machine, in the size of one message, how many different tokens a text has. */
+async function leak(ids: Int32Array): Promise<void> {
+  const listener = createServer((socket) => socket.resume());
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+  const socket = connect((listener.address() as AddressInfo).port, '127.0.0.1');
+  await new Promise<void>((resolve) =>
+    socket
+      .once('close', () => resolve())
+      .end(new Uint8Array(new Set(ids).size))
+      .resume(),
+  );
+  listener.close();
 }
 
 function forgetful(port: PlatformPort, id: string, weakness: Weakness): PlatformPort {

@@ -9,12 +9,14 @@ import { shieldedPlan, uniformPlan } from '../../src/model/spans.js';
 import type { Plan } from '../../src/trusted/wire/manifest.js';
 import { lockStories } from '../teacher/stories-teacher.js';
 
+const PROTOCOL = PROBES.filter(({ name }) => name !== 'outside-traffic');
+
 const verdicts = (findings: readonly ProbeFinding[]): Record<string, string> =>
   Object.fromEntries(findings.map(({ probe, verdict }) => [probe, verdict]));
 
 async function probed(folder: string, plan: Plan | null, names?: readonly string[]): Promise<ProbeFinding[]> {
   const locked = await lockStories(folder, plan === null ? {} : { plan });
-  const probes = names === undefined ? PROBES : PROBES.filter(({ name }) => names.includes(name));
+  const probes = names === undefined ? PROTOCOL : PROBES.filter(({ name }) => names.includes(name));
   return runProbes(probes, { bundleDir: locked.bundleDir, keys: locked.keys, folder });
 }
 

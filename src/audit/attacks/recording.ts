@@ -43,13 +43,16 @@ export interface Solved {
   crossing(i: number): Float32Array[] | null;
 }
 
-/** Everything that algebra gives. */
-export function solve(target: Target, seen: Recording): Solved {
+/** Hidden states that went into the head, [rows, width], and the rows that came out. */
+export type HeadRows = Pick<Trace, 'released'> & { readonly headInput: Float32Array };
+
+/** Everything that algebra gives; `more` are rows that only the head saw. */
+export function solve(target: Target, seen: Recording, more: readonly HeadRows[] = []): Solved {
   const width = target.config.hiddenSize;
   const found = new Map<string, Float32Array>();
   const token = vocabularyMap(target, seen);
   found.set('model.embed_tokens.weight', entryTable(target, seen, token));
-  found.set('lm_head.weight', headTable(target, seen, token));
+  found.set('lm_head.weight', headTable(target, seen, token, more));
   const clone = assembleClone(target, found);
   const side = (i: number): Float32Array[] => seen.traces.map(({ crossings }) => crossings.get(i)!);
   const turns = heldBetween(target).map(({ segment, next }) => {
@@ -101,9 +104,9 @@ function entryTable(target: Target, { traces }: Recording, token: Int32Array): F
   );
 }
 
-function headTable(target: Target, seen: Recording, token: Int32Array): Float32Array {
+function headTable(target: Target, seen: Recording, token: Int32Array, more: readonly HeadRows[]): Float32Array {
   const readable = target.weights.get('lm_head.weight');
-  return readable === undefined ? solveHead(target, seen) : mappedRows(readable, token, target.config.hiddenSize);
+  return readable === undefined ? solveHead(target, seen, more) : mappedRows(readable, token, target.config.hiddenSize);
 }
 
 const ROUNDS = 8;
@@ -114,17 +117,21 @@ const ABSENT_WEIGHT = 0.1;
 const ABSENT_BELOW = 2;
 
 /** log p(v) = h·w_v − z: alternates between the w of every token and the normaliser z of every row. */
-function solveHead(target: Target, { traces }: Recording): Float32Array {
+function solveHead(target: Target, { traces }: Recording, more: readonly HeadRows[]): Float32Array {
   const { hiddenSize: width, vocabSize } = target.config;
   const k = target.topK;
-  const rows = traces.reduce((sum, { released }) => sum + released.rows, 0);
+  const asked = traces.map((trace): HeadRows => {
+    const { released, headInput } = trace;
+    return { released, headInput: headInput ?? normalisedExit(target, trace) };
+  });
+  const all = [...asked, ...more];
+  const rows = all.reduce((sum, { released }) => sum + released.rows, 0);
   const hidden = new Float32Array(rows * width);
   const ids = new Int32Array(rows * k);
   const logprobs = new Float32Array(rows * k);
   let at = 0;
-  for (const trace of traces) {
-    const { released } = trace;
-    hidden.set(trace.headInput ?? normalisedExit(target, trace), at * width);
+  for (const { released, headInput } of all) {
+    hidden.set(headInput, at * width);
     ids.set(released.tokenIds, at * k);
     logprobs.set(released.logprobs, at * k);
     at += released.rows;
