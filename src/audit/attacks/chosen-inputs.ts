@@ -8,11 +8,12 @@ import { RandomStream } from '../../edge/data/random.js';
 import type { Gate } from '../../edge/teacher/gate.js';
 import { hasOpenParts } from '../assemble.js';
 import type { Attack, AttackSettings, Attempt } from '../attack.js';
+import { fitHead, type HeadRows } from '../fit-head.js';
 import type { Lessons } from '../fit-student.js';
 import { record, recordUnreleased } from '../recorder.js';
 import type { Target } from '../target.js';
 import { learnParts } from './learning-parts.js';
-import { type HeadRows, recording, solve } from './recording.js';
+import { recording, solve } from './recording.js';
 
 export const chosenInputs: Attack = {
   name: 'chosen-inputs',
@@ -30,40 +31,49 @@ export const chosenInputs: Attack = {
 /** Tokens passed free of charge, per released row; memory for their crossings sets the limit. */
 const FREE_PER_ROW = 4;
 const MOST_FREE_TOKENS = 20_000;
-/** Of the budget, for chosen rows into an enclave-held head. */
+/** Of the budget, at most, for chosen rows into an enclave-held head. */
 const HEAD_SHARE = 0.5;
 const ROWS_PER_CALL = 128;
 
 async function run(target: Target, settings: AttackSettings): Promise<Attempt> {
   if (!hasOpenParts(target)) return recording.run(target, settings);
+  const { budgetTokens, seed } = settings;
   const gate = await target.session();
-  const chooses = headTakesRows(target);
-  const lessons = chooses ? within(settings.lessons, (1 - HEAD_SHARE) * settings.budgetTokens) : settings.lessons;
+  const forHead = chosenHeadRows(target, budgetTokens);
+  const lessons = forHead > 0 ? within(settings.lessons, budgetTokens - forHead) : settings.lessons;
   const paid = await record(target.runner, gate, lessons.examples, { k: target.topK, temperature: 1 });
   const free = heldInBody(target)
     ? await recordUnreleased(target.runner, gate, unpaidTexts(target, settings, paid.releasedRows), target.topK)
     : { traces: [], releasedRows: 0, bytes: 0 };
-  const norm = rootMeanSquare(paid.traces.flatMap(({ headInput }) => (headInput === null ? [] : [headInput])));
-  const rows = chooses
-    ? await askHead(target, gate, settings.budgetTokens - paid.releasedRows, norm, settings.seed)
-    : [];
   const traces = [...paid.traces, ...free.traces];
   const examples = traces.map(({ example }) => example);
-  const solved = solve(target, { ...paid, traces }, rows);
+  const solved = solve(target, { ...paid, traces });
+  const rows: HeadRows[] = paid.traces.flatMap(({ headInput, released }) =>
+    headInput ? [{ headInput, released }] : [],
+  );
+  const chosen = forHead > 0 ? await askHead(target, gate, forHead, rootMeanSquare(rows), seed) : [];
+  if (forHead > 0) {
+    const head = solved.clone.parameters.get('lm_head.weight')!;
+    const turned = [...rows, ...chosen].map(({ headInput, released }): HeadRows => {
+      return { headInput: solved.toClone(headInput, Number.POSITIVE_INFINITY), released };
+    });
+    head.data.set(fitHead(head.data, target.config.hiddenSize, turned));
+  }
   const clone = await learnParts(target, { ...settings, lessons }, solved, examples);
-  const chosenRows = rows.reduce((sum, { released }) => sum + released.rows, 0);
-  const chosenBytes = rows.reduce((sum, { headInput }) => sum + headInput.byteLength, 0);
   return {
     clone,
-    recordedTokens: paid.releasedRows + chosenRows,
-    queries: examples.length + rows.length,
-    bytes: paid.bytes + free.bytes + chosenBytes,
+    recordedTokens: paid.releasedRows + forHead,
+    queries: examples.length + chosen.length,
+    bytes: paid.bytes + free.bytes + chosen.reduce((sum, { headInput }) => sum + headInput.byteLength, 0),
   };
 }
 
-/** The head lies inside and the accelerator hands it the rows. */
-function headTakesRows({ plan, runner }: Target): boolean {
-  return plan.head === 'enclave' && runner.places.at(-2) === 'accelerator';
+/** Rows worth choosing where the head lies inside and the accelerator hands it its rows: enough to determine it, or none. */
+function chosenHeadRows({ plan, runner, config, topK }: Target, budgetTokens: number): number {
+  if (plan.head !== 'enclave' || runner.places.at(-2) !== 'accelerator') return 0;
+  const unknowns = config.vocabSize * config.hiddenSize;
+  const rows = Math.min(Math.floor(HEAD_SHARE * budgetTokens), Math.ceil((3 * unknowns) / topK));
+  return rows * (topK - 1) >= 1.5 * unknowns ? rows : 0;
 }
 
 function heldInBody({ plan }: Target): boolean {
@@ -129,12 +139,12 @@ async function askHead(
   return asked;
 }
 
-function rootMeanSquare(arrays: readonly Float32Array[]): number {
+function rootMeanSquare(rows: readonly HeadRows[]): number {
   let sum = 0;
   let count = 0;
-  for (const array of arrays) {
-    for (const x of array) sum += x * x;
-    count += array.length;
+  for (const { headInput } of rows) {
+    for (const x of headInput) sum += x * x;
+    count += headInput.length;
   }
   return Math.sqrt(sum / Math.max(1, count));
 }

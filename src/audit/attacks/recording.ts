@@ -41,18 +41,17 @@ export interface Solved {
   readonly clone: Student;
   /** Hidden states [tokens, width] of crossing `i` of every text in the clone's basis; null where the enclave kept any of them. */
   crossing(i: number): Float32Array[] | null;
+  /** Rows [rows, width] of crossing `i` (infinity: of the head) from the basis they were recorded in to the clone's. */
+  toClone(rows: Float32Array, i: number): Float32Array;
 }
 
-/** Hidden states that went into the head, [rows, width], and the rows that came out. */
-export type HeadRows = Pick<Trace, 'released'> & { readonly headInput: Float32Array };
-
-/** Everything that algebra gives; `more` are rows that only the head saw. */
-export function solve(target: Target, seen: Recording, more: readonly HeadRows[] = []): Solved {
+/** Everything that algebra gives. */
+export function solve(target: Target, seen: Recording): Solved {
   const width = target.config.hiddenSize;
   const found = new Map<string, Float32Array>();
   const token = vocabularyMap(target, seen);
   found.set('model.embed_tokens.weight', entryTable(target, seen, token));
-  found.set('lm_head.weight', headTable(target, seen, token, more));
+  found.set('lm_head.weight', headTable(target, seen, token));
   const clone = assembleClone(target, found);
   const side = (i: number): Float32Array[] => seen.traces.map(({ crossings }) => crossings.get(i)!);
   const turns = heldBetween(target).map(({ segment, next }) => {
@@ -62,10 +61,13 @@ export function solve(target: Target, seen: Recording, more: readonly HeadRows[]
   for (const { next, q } of turns.toReversed()) rebase(clone, next, q);
   function crossing(i: number): Float32Array[] | null {
     if (!seen.traces.every(({ crossings }) => crossings.has(i))) return null;
-    const behind = turns.filter(({ segment }) => segment < i).toReversed();
-    return side(i).map((rows) => behind.reduce((turned, { q }) => timesTransposed(turned, q, width), rows));
+    return side(i).map((rows) => toClone(rows, i));
   }
-  return { clone, crossing };
+  function toClone(rows: Float32Array, i: number): Float32Array {
+    const before = turns.filter(({ segment }) => segment < i).toReversed();
+    return before.reduce((turned, { q }) => timesTransposed(turned, q, width), rows);
+  }
+  return { clone, crossing, toClone };
 }
 
 /** Token id → locked id where recorded, −1 where never seen. Identity where neither embedding nor head shows locked ids. */
@@ -104,9 +106,9 @@ function entryTable(target: Target, { traces }: Recording, token: Int32Array): F
   );
 }
 
-function headTable(target: Target, seen: Recording, token: Int32Array, more: readonly HeadRows[]): Float32Array {
+function headTable(target: Target, seen: Recording, token: Int32Array): Float32Array {
   const readable = target.weights.get('lm_head.weight');
-  return readable === undefined ? solveHead(target, seen, more) : mappedRows(readable, token, target.config.hiddenSize);
+  return readable === undefined ? solveHead(target, seen) : mappedRows(readable, token, target.config.hiddenSize);
 }
 
 const ROUNDS = 8;
@@ -117,21 +119,17 @@ const ABSENT_WEIGHT = 0.1;
 const ABSENT_BELOW = 2;
 
 /** log p(v) = h·w_v − z: alternates between the w of every token and the normaliser z of every row. */
-function solveHead(target: Target, { traces }: Recording, more: readonly HeadRows[]): Float32Array {
+function solveHead(target: Target, { traces }: Recording): Float32Array {
   const { hiddenSize: width, vocabSize } = target.config;
   const k = target.topK;
-  const asked = traces.map((trace): HeadRows => {
-    const { released, headInput } = trace;
-    return { released, headInput: headInput ?? normalisedExit(target, trace) };
-  });
-  const all = [...asked, ...more];
-  const rows = all.reduce((sum, { released }) => sum + released.rows, 0);
+  const rows = traces.reduce((sum, { released }) => sum + released.rows, 0);
   const hidden = new Float32Array(rows * width);
   const ids = new Int32Array(rows * k);
   const logprobs = new Float32Array(rows * k);
   let at = 0;
-  for (const { released, headInput } of all) {
-    hidden.set(headInput, at * width);
+  for (const trace of traces) {
+    const { released } = trace;
+    hidden.set(trace.headInput ?? normalisedExit(target, trace), at * width);
     ids.set(released.tokenIds, at * k);
     logprobs.set(released.logprobs, at * k);
     at += released.rows;
