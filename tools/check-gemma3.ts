@@ -10,11 +10,12 @@ import { generate } from '../src/edge/teacher/generate.js';
 import { openLockedTeacher } from '../src/edge/teacher/locked-teacher.js';
 import { askRows, forward, releaseRows } from '../src/edge/teacher/pass.js';
 import { openUnlockedModel } from '../src/edge/teacher/unlocked-model.js';
+import { SCHEMES } from '../src/model/bundle-manifest.js';
 import { openCheckpoint } from '../src/model/checkpoint/open.js';
 import { openTokenizer, type Tokenizer } from '../src/model/tokenizer.js';
 import { lockModel } from '../src/owner/lock-checkpoint.js';
 import { leftOutOf } from '../src/owner/scheme/left-out.js';
-import { SCHEMES, type Scheme } from '../src/trusted/wire/manifest.js';
+import type { Scheme } from '../src/trusted/wire/manifest.js';
 
 interface Reference {
   readonly transformers: string;

@@ -1,6 +1,9 @@
 // Verifiers of evidence, pure functions: `distillock/attest`.
 export { type AttestationPolicy, appraise } from './appraise.js';
+export { decodeEvidence } from './evidence/decode-evidence.js';
 export { parseSimulated, verifySimulated } from './evidence/simulated.js';
+export { verifyLeaseRequest } from './lease-request.js';
+export { parseReceipt, verifyReceipt } from './receipt.js';
 export {
   type AppraisedEvidence,
   type DcapStatus,

@@ -1,10 +1,13 @@
-// `--attacks`: attacks by name, or all of them. Zone: owner.
+// `--attacks`: attacks and probes by name, or all of them. Zone: owner.
 import { distance } from 'fastest-levenshtein';
 import { MalformedError } from '../trusted/wire/errors.js';
-import type { Attack } from './attack.js';
+
+interface Named {
+  readonly name: string;
+}
 
 /** Attacks named in `text`, comma-separated, in the registry's order. Throws MalformedError('audit-attack') naming the nearest one. */
-export function chooseAttacks(text: string | null, known: readonly Attack[]): Attack[] {
+export function chooseAttacks<T extends Named>(text: string | null, known: readonly T[]): T[] {
   if (text === null) return [...known];
   const names = text
     .split(',')
@@ -21,6 +24,6 @@ export function chooseAttacks(text: string | null, known: readonly Attack[]): At
   return known.filter(({ name }) => names.includes(name));
 }
 
-function list(known: readonly Attack[]): string {
+function list(known: readonly Named[]): string {
   return known.map(({ name }) => name).join(', ');
 }

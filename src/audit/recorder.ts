@@ -3,7 +3,7 @@
 import { createTeacherRows, type TeacherRows } from '../edge/cache/rows.js';
 import { type Example, teacherPositions } from '../edge/data/example.js';
 import type { TopK } from '../edge/teacher/accelerator.js';
-import type { Gate } from '../edge/teacher/gate.js';
+import type { Gate, Passed } from '../edge/teacher/gate.js';
 import { askRows, forward, type Runner, releaseRows } from '../edge/teacher/pass.js';
 
 /** Everything seen while one text passed. */
@@ -47,10 +47,33 @@ export async function record(
   return { traces, releasedRows, bytes: traces.reduce((sum, each) => sum + bytesOf(each), 0) };
 }
 
-async function trace(runner: Runner, gate: Gate, example: Example, k: number, temperature: number): Promise<Trace> {
+/**
+ * The same without asking for a row, so nothing is charged: what a chooser gets out of enclave-held parts for nothing. The traces hold no
+ * released rows.
+ */
+export async function recordUnreleased(
+  runner: Runner,
+  gate: Gate,
+  examples: readonly Example[],
+  k: number,
+): Promise<Recording> {
+  const traces: Trace[] = [];
+  for (const example of examples) {
+    const { lockedIds, crossings } = await pass(runner, gate, example);
+    const released = createTeacherRows(k, new Int32Array(0), new Float32Array(0));
+    traces.push({ example, released, lockedIds, crossings, headInput: new Float32Array(0), lockedTopK: null });
+  }
+  return { traces, releasedRows: 0, bytes: traces.reduce((sum, each) => sum + bytesOf(each), 0) };
+}
+
+/** One text through everything but the head, heard from outside. */
+async function pass(
+  runner: Runner,
+  gate: Gate,
+  { inputIds }: Example,
+): Promise<Pick<Trace, 'lockedIds' | 'crossings'> & { readonly passed: Passed }> {
   const crossings = new Map<number, Float32Array>();
   let lockedIds: Int32Array | null = null;
-  let lockedTopK: TopK | null = null;
   const keep = (segment: number, hidden: unknown): void => {
     if (hidden instanceof Float32Array) crossings.set(segment, hidden);
   };
@@ -70,10 +93,6 @@ async function trace(runner: Runner, gate: Gate, example: Example, k: number, te
       keep(segment + 1, passed);
       return passed;
     },
-    release: (topK) => {
-      lockedTopK = topK;
-      return gate.release(topK);
-    },
   };
   const listening: Runner = {
     config: runner.config,
@@ -85,11 +104,16 @@ async function trace(runner: Runner, gate: Gate, example: Example, k: number, te
     },
     topK: (...request) => runner.topK(...request),
   };
-  const { inputIds } = example;
   const layout = { batch: 1, tokens: inputIds.length, lengths: [inputIds.length] };
   const passed = await forward(listening, heard, inputIds, layout);
-  const rows = await askRows(listening, passed, teacherPositions(example), k, temperature);
-  const { tokenIds, logprobs } = await releaseRows(heard, rows);
+  return { lockedIds, crossings, passed };
+}
+
+async function trace(runner: Runner, gate: Gate, example: Example, k: number, temperature: number): Promise<Trace> {
+  const { lockedIds, crossings, passed } = await pass(runner, gate, example);
+  const rows = await askRows(runner, passed, teacherPositions(example), k, temperature);
+  const lockedTopK: TopK | null = rows.from === 'accelerator' ? rows.topK : null;
+  const { tokenIds, logprobs } = await releaseRows(gate, rows);
   const released = createTeacherRows(k, tokenIds, logprobs);
   const headInput =
     passed instanceof Float32Array ? rowsOf(passed, teacherPositions(example), runner.config.hiddenSize) : null;

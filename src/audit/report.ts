@@ -49,6 +49,22 @@ export interface AuditRow {
   readonly idle: string | null;
 }
 
+/** An attack that ends in a yes or no. */
+export interface ProbeRow {
+  readonly probe: string;
+  readonly adversary: Adversary;
+  readonly scheme: string;
+  readonly placement: string;
+  readonly summary: string;
+  readonly succeeded: boolean;
+  /** One line with the numbers. */
+  readonly detail: string;
+  /** The same code against a deliberately weak enclave. */
+  readonly control: { readonly succeeded: boolean; readonly detail: string };
+  /** `idle`: the bundle gives it nothing to work on. */
+  readonly verdict: 'held' | 'broken' | 'inconclusive' | 'idle';
+}
+
 export interface BlackBoxLine {
   readonly budgetTokens: number;
   readonly seed: number;
@@ -98,6 +114,7 @@ export interface AuditReport {
     readonly blackBox: readonly BlackBoxLine[];
   };
   readonly attacks: readonly AuditRow[];
+  readonly probes: readonly ProbeRow[];
   readonly seconds: number;
 }
 
@@ -128,6 +145,18 @@ const row: z.ZodType<AuditRow> = z.looseObject({
   idle: text.nullable(),
 });
 
+const probe: z.ZodType<ProbeRow> = z.looseObject({
+  probe: text,
+  adversary: z.enum(ADVERSARIES),
+  scheme: text,
+  placement: text,
+  summary: text,
+  succeeded: z.boolean(),
+  detail: z.string(),
+  control: z.looseObject({ succeeded: z.boolean(), detail: z.string() }),
+  verdict: z.enum(['held', 'broken', 'inconclusive', 'idle']),
+});
+
 export const auditReportSchema: z.ZodType<AuditReport> = z.looseObject({
   format: z.literal(AUDIT_FORMAT),
   version: z.literal(AUDIT_VERSION),
@@ -138,7 +167,7 @@ export const auditReportSchema: z.ZodType<AuditReport> = z.looseObject({
   simulated: z.boolean(),
   model: z.looseObject({ name: text, family: text, blocks: count, width: count, vocabulary: count }),
   settings: z.looseObject({
-    attacks: z.array(text).min(1),
+    attacks: z.array(text),
     budgetTokens: z.array(count).min(1),
     seeds: z.array(count).min(1),
     steps: count,
@@ -151,6 +180,7 @@ export const auditReportSchema: z.ZodType<AuditReport> = z.looseObject({
     noShield: z.looseObject({ agreement: share, kl: nats }),
     blackBox: z.array(z.looseObject({ budgetTokens: count, seed: count, agreement: share, kl: nats })).min(1),
   }),
-  attacks: z.array(row).min(1),
+  attacks: z.array(row),
+  probes: z.array(probe),
   seconds: z.number().positive(),
 });

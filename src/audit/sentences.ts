@@ -1,6 +1,6 @@
 // What an audit says to a person: one plain sentence per adversary, and what the controls did. Zone: owner.
 import type { Adversary } from './attack.js';
-import { ADVERSARIES, type AuditRow } from './report.js';
+import { ADVERSARIES, type AuditRow, type ProbeRow } from './report.js';
 import { decisiveRows, worstRow } from './report-rows.js';
 
 /** DESIGN section 2, in a clause. */
@@ -15,25 +15,32 @@ const SEES: Readonly<Record<Adversary, string>> = {
 };
 
 /** One sentence for every adversary of DESIGN section 2, those that no attack stood for included. */
-export function sentencesOf(rows: readonly AuditRow[]): string[] {
+export function sentencesOf(rows: readonly AuditRow[], probes: readonly ProbeRow[] = []): string[] {
   const decisive = decisiveRows(rows);
   const told = ADVERSARIES.flatMap((adversary) => {
     const own = decisive.filter((row) => row.adversary === adversary);
-    return own.length === 0 ? [] : [sentence(adversary, own)];
+    const tried = probes.filter((probe) => probe.adversary === adversary);
+    return own.length + tried.length === 0 ? [] : [sentence(adversary, own, tried)];
   });
-  const missing = ADVERSARIES.filter((adversary) => decisive.every((row) => row.adversary !== adversary));
+  const missing = ADVERSARIES.filter((adversary) =>
+    [...decisive, ...probes].every((row) => row.adversary !== adversary),
+  );
   return missing.length === 0
     ? told
     : [...told, `Nothing was run, and so nothing is said, about: ${missing.join(', ')}.`];
 }
 
-function sentence(adversary: Adversary, rows: readonly AuditRow[]): string {
+function sentence(adversary: Adversary, rows: readonly AuditRow[], probes: readonly ProbeRow[]): string {
   const worst = targetsOf(rows).map((own) => worstRow(own));
   const clauses = [
     clause(worst, 'broken', 'ends up with the model, or most of it, from'),
     clause(worst, 'weakened', 'gets more than a black-box student from'),
     clause(worst, 'held', 'gets no more than a black-box student from'),
     clause(worst, 'inconclusive', 'is not judged (the control failed) on'),
+    probeClause(probes, 'broken', 'succeeds with'),
+    probeClause(probes, 'held', 'fails with'),
+    probeClause(probes, 'inconclusive', 'is not judged (the control failed) with'),
+    probeClause(probes, 'idle', 'has nothing to work on with'),
   ];
   return `The ${adversary}, ${SEES[adversary]}, ${clauses.filter((each) => each !== '').join('; ')}.`;
 }
@@ -56,6 +63,17 @@ function clause(rows: readonly AuditRow[], verdict: AuditRow['verdict'], verb: s
     return `${placement} (${schemes}${verdict === 'broken' || verdict === 'weakened' ? how : ''})`;
   });
   return `${verb} ${listed(named)}`;
+}
+
+/** Probes by name; where not every bundle came out so, those that did. */
+function probeClause(probes: readonly ProbeRow[], verdict: ProbeRow['verdict'], verb: string): string {
+  const names = [...new Set(probes.filter((row) => row.verdict === verdict).map(({ probe }) => probe))];
+  const named = names.map((name) => {
+    const all = probes.filter(({ probe }) => probe === name);
+    const own = all.filter((row) => row.verdict === verdict);
+    return own.length === all.length ? name : `${name} (${own.map(targetName).join(', ')})`;
+  });
+  return named.length === 0 ? '' : `${verb} ${listed(named)}`;
 }
 
 function listed(names: readonly string[]): string {

@@ -1,9 +1,10 @@
 // The small summary of recorded audits that comes with the program (assets/audit/summary.json, written by tools/protection.mjs). Zone: owner.
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { SCHEMES } from '../model/bundle-manifest.js';
 import { describeFileError } from '../model/files.js';
 import { MalformedError } from '../trusted/wire/errors.js';
-import { SCHEMES, type Scheme } from '../trusted/wire/manifest.js';
+import type { Scheme } from '../trusted/wire/manifest.js';
 import type { Adversary } from './attack.js';
 import type { Verdict } from './measure.js';
 import { ADVERSARIES, type AuditReport, auditReportSchema } from './report.js';

@@ -9,7 +9,7 @@ import { type Gate, openGate } from '../edge/teacher/gate.js';
 import { askRows, forward, releaseRows } from '../edge/teacher/pass.js';
 import type { LogProbabilities } from '../owner/compare-lock.js';
 import type { OwnerKeys } from '../owner/owner-keys.js';
-import { EnclaveParts } from '../trusted/enclave/parts.js';
+import { EnclaveParts, type Layout } from '../trusted/enclave/parts.js';
 import { invertPermutation } from '../trusted/lock/stream.js';
 import { vocabularyPermutation } from '../trusted/lock/vocabulary.js';
 import { loadGraph } from '../trusted/platform/runtime.js';
@@ -57,16 +57,23 @@ export function logProbabilitiesOf(accelerator: Accelerator, gate: Gate = openGa
 /** What the enclave does for a session, with nothing metered. Token t is locked id vocabulary[t]. */
 function ownerGate(parts: EnclaveParts, vocabulary: Int32Array, width: number): Gate {
   const tokenOf = invertPermutation(vocabulary);
+  const whole = ({ lengths, tokens }: { readonly lengths: readonly number[]; readonly tokens: number }): Layout => {
+    return { lengths: Int32Array.from(lengths), tokens, cache: null, past: 0 };
+  };
   return {
     authorise: async (ids) => ids.map((id) => vocabulary[id]!),
     release: async ({ ids, logprobs }) => ({ tokenIds: ids.map((id) => tokenOf[id]!), logprobs }),
-    embed: (ids, { lengths, tokens }) => parts.enter(ids, { lengths: Int32Array.from(lengths), tokens }, null, 0),
-    block: (segment, hidden, { lengths, tokens }) =>
-      parts.run(segment, hidden, { lengths: Int32Array.from(lengths), tokens }, null, 0),
+    embed: (ids, layout) => parts.enter(ids, whole(layout)),
+    block: (segment, hidden, layout) => parts.run(segment, hidden, whole(layout)),
     async head(rows, k) {
       // Nothing was kept inside: `embed` and `block` hand out hidden states here.
       const hidden = rows as Float32Array;
-      const { ids, logprobs } = await parts.head(hidden, hidden.length / width, k, 1);
+      const { ids, logprobs } = await parts.head(
+        hidden,
+        Int32Array.from({ length: hidden.length / width }, (_, i) => i),
+        k,
+        1,
+      );
       return { tokenIds: ids, logprobs };
     },
   };

@@ -2,6 +2,7 @@
 // DESIGN section 5. A truncated, altered, missing or foreign file is a named error before any compute.
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseManifest } from '../model/bundle-manifest.js';
 import type { DecoderConfig } from '../model/config.js';
 import { digestFile } from '../model/file-digest.js';
 import { spansOf } from '../model/spans.js';
@@ -90,7 +91,8 @@ export async function openBundle(dir: string, options: OpenBundleOptions): Promi
     .trim();
   let manifest: Manifest;
   try {
-    manifest = verifyManifest(bytes, jws, options.ownerKey);
+    verifyManifest(bytes, jws, options.ownerKey);
+    manifest = parseManifest(bytes);
   } catch (error) {
     throw rename(error, dir);
   }

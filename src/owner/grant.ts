@@ -6,9 +6,10 @@ import { DhkemX25519HkdfSha256 } from '@hpke/dhkem-x25519';
 import type { AppraisedEvidence } from '../attest/verified.js';
 import { equalBytes } from '../trusted/wire/bytes.js';
 import { PolicyError } from '../trusted/wire/errors.js';
-import { encodeGrantContents, encodeSealedGrant, GRANT_INFO } from '../trusted/wire/grant.js';
+import { GRANT_INFO } from '../trusted/wire/grant.js';
 import { keyId } from '../trusted/wire/jws.js';
-import { encodeLicence, type Licence } from '../trusted/wire/licence.js';
+import type { Licence } from '../trusted/wire/licence.js';
+import { encodeGrantContents, encodeLicence, encodeSealedGrant } from './encode-grant.js';
 import type { OwnerKeys } from './owner-keys.js';
 import { signWithOwnerKey } from './sign.js';
 

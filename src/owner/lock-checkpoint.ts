@@ -11,7 +11,6 @@ import { acceleratorPlan, hasOpenMatrices, type Span, spansOf } from '../model/s
 import { fingerprintOf, type TensorSource } from '../model/tensors.js';
 import type { WeightTile } from '../model/weight-tiles.js';
 import { type SegmentWeight, sizeOfWeight } from '../model/weights.js';
-import { sealPart } from '../trusted/lock/sealed-part.js';
 import { MalformedError, UnsupportedError } from '../trusted/wire/errors.js';
 import { keyId } from '../trusted/wire/jws.js';
 import {
@@ -30,6 +29,7 @@ import { createOwnerKeys, type OwnerKeys } from './owner-keys.js';
 import { createScheme } from './scheme/lock-scheme.js';
 import { lockedTiles, lockWeight } from './scheme/lock-weight.js';
 import { lockForSpan } from './scheme/span-lock.js';
+import { sealPart } from './seal-parts.js';
 import { gainsOf, itemOf, writeSpan } from './span-writer.js';
 
 export interface LockProgress {

@@ -18,16 +18,9 @@ import {
   type StreamedGraph,
 } from '../model/streamed-graphs.js';
 import { embeddingWeight, positionsWeight, type SegmentWeight } from '../model/weights.js';
-import {
-  encodeDirectory,
-  encodeIndex,
-  type PieceType,
-  type SealedTensor,
-  type Stage,
-  sealPiece,
-  segmentKey,
-} from '../trusted/lock/sealed-segment.js';
+import { type PieceType, type SealedTensor, type Stage, segmentKey } from '../trusted/lock/sealed-segment.js';
 import type { EnclavePrecision } from '../trusted/wire/manifest.js';
+import { encodeDirectory, encodeIndex, sealPiece } from './seal-parts.js';
 
 export interface SealedSpan {
   readonly span: Span;

@@ -35,6 +35,12 @@ declare module 'node:crypto' {
   export function timingSafeEqual(a: Uint8Array, b: Uint8Array): boolean;
 }
 
+/** Bytes as text and back; what comes out of a pool is copied where it is used. */
+declare const Buffer: {
+  from(bytes: Uint8Array): { toString(encoding: 'base64url' | 'hex'): string };
+  from(text: string, encoding: 'base64url' | 'hex'): Uint8Array;
+};
+
 /** UTF-8 only: `types: []` hides the global classes as well. */
 declare class TextEncoder {
   encode(text: string): Uint8Array;

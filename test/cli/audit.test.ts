@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { ATTACKS } from '../../src/audit/attacks/index.js';
+import { PROBES } from '../../src/audit/probes/index.js';
 import { type AuditReport, auditReportSchema } from '../../src/audit/report.js';
 import { auditPage, auditText } from '../../src/cli/audit/present.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
@@ -91,6 +92,21 @@ test('an audit of a bundle with its own keys; --quick is one seed and small', as
   assert.notEqual(row!.verdict, 'held');
 });
 
+test('probes have a table and a place in the sentences of their own', async (t) => {
+  const folder = await temporaryFolder(t);
+  const { bundle, keys } = await lockStories(folder, 'a', '--placement', 'enclave');
+  const out = join(folder, 'audit');
+  const given = ['audit', bundle, '--model', STORIES, '--keys', keys, '--quick', '--steps', '1', ...HELD];
+  const { code, out: text, err } = await cli(...given, '--attacks', 'rollback,rollback-leased', '--out', out);
+  assert.equal(code, 0, err);
+  assert.match(text, /rollback +tamperer +rotation +enclave +succeeded +broken/);
+  assert.match(text, /rollback-leased +tamperer +rotation +enclave +succeeded +held/);
+  assert.match(text, /• The tamperer, [^\n]*succeeds with rollback; fails with rollback-leased\./);
+  const report = auditReportSchema.parse(JSON.parse(await readFile(join(out, 'audit.json'), 'utf8')));
+  assert.deepEqual([report.attacks.length, report.probes.length], [0, 2]);
+  assert.match(await readFile(join(out, 'audit.html'), 'utf8'), /Probes of enclave and protocol[\s\S]*rollback-leased/);
+});
+
 test('wrong input is refused, by name, before anything is attacked', async (t) => {
   const folder = await temporaryFolder(t);
   const a = await lockStories(folder, 'a', '--placement', 'accelerator');
@@ -164,7 +180,7 @@ test('a bundle with integer matrices is refused with advice', async (t) => {
 });
 
 test('the registry names every attack of its folder once, in kebab case', () => {
-  const names = ATTACKS.map(({ name }) => name);
+  const names = [...ATTACKS, ...PROBES].map(({ name }) => name);
   assert.equal(new Set(names).size, names.length);
   for (const name of names) assert.match(name, /^[a-z0-9]+(-[a-z0-9]+)*$/);
 });
@@ -174,7 +190,9 @@ test('the documented report passes the schema and is shown; recorded ones pass a
   const example = JSON.parse(/```json audit\n([\s\S]*?)```/.exec(page)![1]!);
   assert.deepEqual(auditReportSchema.parse(example), example);
   assert.ok(!auditReportSchema.safeParse({ ...example, version: 2 }).success);
-  assert.ok(!auditReportSchema.safeParse({ ...example, attacks: [] }).success);
+  assert.ok(
+    !auditReportSchema.safeParse({ ...example, attacks: [{ ...example.attacks[0], verdict: 'fine' }] }).success,
+  );
   assert.match(auditText(example, false), /weakened|held|broken|inconclusive/);
   assert.equal(auditPage(example).curves.length, 1);
   for (const name of readdirSync('docs/results').filter((file) => /^audit-.*\.json$/.test(file)))

@@ -1,12 +1,13 @@
 // The tour of the README, verb by verb, with the bundled teacher: every step works with what the step before has left.
+
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { decodeEvidence } from '../../src/attest/evidence/decode-evidence.js';
+import { verifyReceipt } from '../../src/attest/receipt.js';
 import { readEvidenceFile } from '../../src/cli/exchange-files.js';
-import { verifyReceipt } from '../../src/trusted/wire/receipt.js';
-import { decodeEvidence } from '../../src/trusted/wire/report-data.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
 import { cli, failure, json, license, lockStories, STORIES, writeRun } from './command-line.js';
 

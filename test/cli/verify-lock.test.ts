@@ -1,14 +1,16 @@
 // distillock verify-lock: a good lock passes, a weight that is off by a little does not, foreign keys and models are named; and
 // distillock lock goes on after a kill.
+
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { cp, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { parseManifest } from '../../src/model/bundle-manifest.js';
 import { digestFile } from '../../src/model/file-digest.js';
+import { encodeManifest } from '../../src/owner/encode-manifest.js';
 import { loadOwnerKeys } from '../../src/owner/owner-keys.js';
 import { signDetached } from '../../src/owner/sign.js';
-import { encodeManifest, parseManifest } from '../../src/trusted/wire/manifest.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
 import { cli, failure, json, STORIES, start, until } from './command-line.js';
 

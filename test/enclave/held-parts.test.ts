@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { parseManifest } from '../../src/model/bundle-manifest.js';
 import { shieldedPlan, uniformPlan } from '../../src/model/spans.js';
 import { EnclaveParts } from '../../src/trusted/enclave/parts.js';
 import { readDirectory } from '../../src/trusted/lock/sealed-segment.js';
 import { loadGraph } from '../../src/trusted/platform/runtime.js';
-import { type Plan, parseManifest } from '../../src/trusted/wire/manifest.js';
+import type { Plan } from '../../src/trusted/wire/manifest.js';
 import { tinyConfig } from '../owner/tiny-model.js';
 import { lockTiny, start, terms, unlock } from './licensed-enclave.js';
 
@@ -112,7 +113,7 @@ test('pieces that are altered, or swapped for others of the same bundle, do not 
     const readBundle = (path: string, offset: number, length: number) =>
       (path === 'segments/00.sealed' ? bytes : head).subarray(offset, offset + length);
     const parts = new EnclaveParts({ memoryBytes: 1e6, readBundle, loadGraph }, manifest, keys.bundleKey);
-    return parts.enter(new Int32Array(8), { lengths: Int32Array.of(4, 4), tokens: 4 }, null, 0);
+    return parts.enter(new Int32Array(8), { lengths: Int32Array.of(4, 4), tokens: 4, cache: null, past: 0 });
   };
   const attempt = async (change: (bytes: Buffer) => void): Promise<void> => {
     const bytes = Buffer.from(whole);

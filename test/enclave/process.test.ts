@@ -1,4 +1,5 @@
 // The simulated enclave as a process: full conversation, budget across kill -9, pipelining, death mid-call, no orphans.
+
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -6,11 +7,11 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { verifyReceipt } from '../../src/attest/receipt.js';
 import { EnclaveClient } from '../../src/edge/enclave/client.js';
 import { bubblewrapWorks } from '../../src/edge/enclave/sandbox.js';
 import { grantLicence } from '../../src/owner/grant.js';
 import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
-import { verifyReceipt } from '../../src/trusted/wire/receipt.js';
 import { tinyConfig } from '../owner/tiny-model.js';
 import { appraised, lockTiny, start, terms, unlock } from './licensed-enclave.js';
 
@@ -34,6 +35,42 @@ function isAlive(pid: number): boolean {
     return false;
   }
 }
+
+test('a token given out is authorised without waiting; a refusal shows at the release after it', async (t) => {
+  const bundle = await lockTiny(t);
+  const enclave = await start(t, bundle);
+  const { client } = enclave;
+  await unlock(bundle, enclave, { budgetTokens: 3 });
+  const vocabulary = vocabularyPermutation(bundle.keys.lockSeed, 'rotation', tinyConfig.vocabSize);
+  const session = await client.begin({ topK: 8, temperature: 1 });
+  await session.authorise(ids);
+  const row = lockedRows(1, 4);
+  const { tokenIds } = await session.release(row);
+  for (const id of tokenIds.subarray(0, 2))
+    assert.deepEqual([...(await session.authorise(Int32Array.of(id)))], [vocabulary[id]]);
+  await session.release(row);
+  await session.release(row);
+  assert.equal((await client.status()).state, 'exhausted');
+  assert.deepEqual([...(await session.authorise(tokenIds.subarray(0, 1)))], [vocabulary[tokenIds[0]!]]);
+  await assert.rejects(session.release(row), { code: 'budget-exhausted' });
+  await client.destroy();
+  await session.authorise(tokenIds.subarray(0, 1));
+  await assert.rejects(session.release(row), { code: 'destroyed' });
+});
+
+test('authorise and release of a token at a time count every token', async (t) => {
+  const bundle = await lockTiny(t);
+  const enclave = await start(t, bundle);
+  await unlock(bundle, enclave);
+  const session = await enclave.client.begin({ topK: 8, temperature: 1 });
+  await session.authorise(ids.subarray(0, 1));
+  const row = lockedRows(1, 4);
+  for (let i = 0; i < 5; i++)
+    await session.authorise((await session.release(row)).tokenIds.subarray(i % 4, (i % 4) + 1));
+  assert.equal((await enclave.client.status()).licence?.chargedTokens, 5);
+  await session.release(row);
+  await assert.rejects(session.release(row), { code: 'release-not-authorised' });
+});
 
 test('attest, grant, unlock, authorise, release, destroy', async (t) => {
   const bundle = await lockTiny(t);

@@ -150,13 +150,13 @@ for (const family of ['gemma3_text', 'gpt2', 'olmo2'] as const) {
     const parts = new EnclaveParts(port, bundle.manifest, keys.bundleKey);
     const { vocabSize: k, hiddenSize: width } = config;
     const check = async (hidden: Float32Array, logits: readonly number[], what: string): Promise<void> => {
-      const { ids, logprobs } = await parts.head(hidden, 1, k, 1);
+      const { ids, logprobs } = await parts.head(hidden, Int32Array.of(0), k, 1);
       assertNear((token) => logprobs[ids.indexOf(token)]!, logits, 1e-3, what);
     };
     const [long, short] = reference.ids as [number[], number[]];
     const rows = Int32Array.from([...long, ...short.slice(0, 12), ...new Array<number>(12).fill(0)]);
-    const layout = { lengths: Int32Array.of(24, 12), tokens: 24 };
-    const hidden = await parts.enter(rows, layout, null, 0);
+    const layout = { lengths: Int32Array.of(24, 12), tokens: 24, cache: null, past: 0 };
+    const hidden = await parts.enter(rows, layout);
     await check(hidden.slice(23 * width, 24 * width), reference.logits['23']![0]!, 'first row');
     await check(hidden.slice(35 * width, 36 * width), reference.logits['11']![1]!, 'second row, padded');
 
@@ -164,14 +164,14 @@ for (const family of ['gemma3_text', 'gpt2', 'olmo2'] as const) {
     let past = 0;
     for (const step of [9, 1, 1, 1, 11, 1]) {
       const ids = Int32Array.from(long.slice(past, past + step));
-      const next = await parts.enter(ids, { lengths: Int32Array.of(step), tokens: step }, cache, past);
+      const next = await parts.enter(ids, { lengths: Int32Array.of(step), tokens: step, cache, past });
       past += step;
       const logits = reference.logits[String(past - 1)];
       if (logits) await check(next.slice((step - 1) * width), logits[0]!, `token ${past} after a cache`);
     }
     if (config.positions === 'learned') {
-      const one = { lengths: Int32Array.of(1), tokens: 1 };
-      const beyond = parts.enter(Int32Array.of(1), one, new Map(), config.maxPositionEmbeddings);
+      const past = config.maxPositionEmbeddings;
+      const beyond = parts.enter(Int32Array.of(1), { lengths: Int32Array.of(1), tokens: 1, cache: new Map(), past });
       await assert.rejects(beyond, { refusal: 'positions-exceeded', numbers: [64, 65] });
     }
     parts.erase();

@@ -1,18 +1,22 @@
 // An enclave in this process: a signed manifest without files on disk, a fake platform with a clock to turn. Not a test itself.
+
 import { createHash } from 'node:crypto';
+import { decodeEvidence } from '../../src/attest/evidence/decode-evidence.js';
+import { decodeError, decodeStatus } from '../../src/edge/enclave/decode-replies.js';
+import { encodeAuthorise, encodeBegin, encodeRelease } from '../../src/edge/enclave/encode-requests.js';
+import { encodeGrantContents, encodeLicence } from '../../src/owner/encode-grant.js';
+import { encodeManifest } from '../../src/owner/encode-manifest.js';
 import { createOwnerKeys, type OwnerKeys } from '../../src/owner/owner-keys.js';
+import { sealPart } from '../../src/owner/seal-parts.js';
 import { signDetached, signWithOwnerKey } from '../../src/owner/sign.js';
 import { createEnclave, type Enclave } from '../../src/trusted/enclave/enclave.js';
 import type { PlatformPort } from '../../src/trusted/enclave/port.js';
-import { sealPart } from '../../src/trusted/lock/sealed-part.js';
 import type { Frame } from '../../src/trusted/wire/frame.js';
-import { encodeGrantContents } from '../../src/trusted/wire/grant.js';
 import { keyId } from '../../src/trusted/wire/jws.js';
-import { encodeLicence, type Licence } from '../../src/trusted/wire/licence.js';
-import { bundleId, encodeManifest } from '../../src/trusted/wire/manifest.js';
+import type { Licence } from '../../src/trusted/wire/licence.js';
+import { bundleId } from '../../src/trusted/wire/manifest.js';
 import * as messages from '../../src/trusted/wire/messages.js';
-import { decodeEvidence } from '../../src/trusted/wire/report-data.js';
-import { decodeStatus, type EnclaveStatus } from '../../src/trusted/wire/status.js';
+import type { EnclaveStatus } from '../../src/trusted/wire/status.js';
 
 export const shape = { vocabSize: 50, hiddenSize: 8 };
 export const NOW = 1_800_000_000;
@@ -55,7 +59,7 @@ export async function fakeBundle(keys: OwnerKeys = createOwnerKeys()): Promise<F
     loadGraph: () => Promise.reject(new Error('this bundle has no enclave-held part')),
     now: () => port.clock,
     quote: (data) => data,
-    loadState: () => port.state,
+    loadState: () => (port.state === null ? [] : [port.state]),
     saveState: (bytes) => {
       if (port.failSaves) throw new Error('disk full');
       port.state = bytes;
@@ -76,7 +80,7 @@ export class Driver {
 
   call(request: messages.RequestName, body: Uint8Array = new Uint8Array(0)): Uint8Array | string {
     const reply = this.handle({ type: messages.REQUEST[request], id: 1, body });
-    return reply.type === messages.ERROR_REPLY ? messages.decodeError(reply.body).refusal : reply.body;
+    return reply.type === messages.ERROR_REPLY ? decodeError(reply.body).refusal : reply.body;
   }
 
   /** A frame that is answered at once: everything but the requests to enclave-held parts. */
@@ -123,21 +127,21 @@ export class Driver {
   }
 
   begin(topK = 4, temperature = 1): Uint8Array | string {
-    return this.call('begin', messages.encodeBegin({ topK, temperature }));
+    return this.call('begin', encodeBegin({ topK, temperature }));
   }
 
   session(): number {
-    return messages.decodeSession(this.expect('begin', messages.encodeBegin({ topK: 4, temperature: 1 })));
+    return messages.decodeSession(this.expect('begin', encodeBegin({ topK: 4, temperature: 1 })));
   }
 
   authorise(session: number, ids: readonly number[]): Uint8Array | string {
-    return this.call('authorise', messages.encodeAuthorise({ session, tokenIds: Int32Array.from(ids) }));
+    return this.call('authorise', encodeAuthorise({ session, tokenIds: Int32Array.from(ids) }));
   }
 
   /** Releases `rows` rows of the locked ids 0 … k − 1. */
   release(session: number, rows: number, k = 2): Uint8Array | string {
     const lockedIds = Int32Array.from({ length: rows * k }, (_, i) => i % k);
     const logprobs = new Float32Array(rows * k).fill(-1);
-    return this.call('release', messages.encodeRelease({ session, rows, k, lockedIds, logprobs }));
+    return this.call('release', encodeRelease({ session, rows, k, lockedIds, logprobs }));
   }
 }

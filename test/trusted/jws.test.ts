@@ -1,15 +1,18 @@
 // The small verifier against `jose`, and against every header it must not accept; manifest, licence and receipt parsers.
+
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import { CompactSign, calculateJwkThumbprint, compactVerify, importJWK } from 'jose';
+import { parseManifest } from '../../src/model/bundle-manifest.js';
+import { encodeLicence } from '../../src/owner/encode-grant.js';
+import { encodeManifest } from '../../src/owner/encode-manifest.js';
 import { createOwnerKeys } from '../../src/owner/owner-keys.js';
 import { signDetached, signWithOwnerKey } from '../../src/owner/sign.js';
 import { encodeBase64url } from '../../src/trusted/wire/base64url.js';
 import { encodeCanonicalJson } from '../../src/trusted/wire/canonical-json.js';
 import { jwsHeader, keyId, signJws, verifyJws } from '../../src/trusted/wire/jws.js';
-import { encodeLicence, type Licence, parseLicence } from '../../src/trusted/wire/licence.js';
-import { encodeManifest, parseManifest } from '../../src/trusted/wire/manifest.js';
+import { type Licence, parseLicence } from '../../src/trusted/wire/licence.js';
 import { fakeBundle } from './fake-port.js';
 
 const keys = createOwnerKeys();

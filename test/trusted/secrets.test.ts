@@ -1,7 +1,9 @@
 // Secrets of a lock: pinned for a seed, bijective, uniform; and the sealed part that carries the seed.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { openPart, sealPart } from '../../src/trusted/lock/sealed-part.js';
+import { sealPart } from '../../src/owner/seal-parts.js';
+import { openPart } from '../../src/trusted/lock/sealed-part.js';
 import { invertPermutation, LabelledStream } from '../../src/trusted/lock/stream.js';
 import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
 

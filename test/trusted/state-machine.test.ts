@@ -1,14 +1,17 @@
 // The enclave's state machine: every message in every state, licences that must not unlock, the budget, sealed state.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { verifyReceipt } from '../../src/attest/receipt.js';
+import { decodeError, decodeIds, decodeReleaseReply } from '../../src/edge/enclave/decode-replies.js';
+import { encodeRelease } from '../../src/edge/enclave/encode-requests.js';
+import { encodeGrantContents, encodeLicence } from '../../src/owner/encode-grant.js';
 import { createOwnerKeys } from '../../src/owner/owner-keys.js';
 import { signWithOwnerKey } from '../../src/owner/sign.js';
 import { invertPermutation } from '../../src/trusted/lock/stream.js';
 import { vocabularyPermutation } from '../../src/trusted/lock/vocabulary.js';
-import { encodeGrantContents } from '../../src/trusted/wire/grant.js';
-import { encodeLicence, type Licence } from '../../src/trusted/wire/licence.js';
+import type { Licence } from '../../src/trusted/wire/licence.js';
 import * as messages from '../../src/trusted/wire/messages.js';
-import { verifyReceipt } from '../../src/trusted/wire/receipt.js';
 import type { EnclaveState } from '../../src/trusted/wire/status.js';
 import { Driver, fakeBundle, NOW, shape } from './fake-port.js';
 
@@ -121,8 +124,8 @@ test('the budget is charged before the answer, never beyond, and not for what is
   assert.equal(driver.release(session, 1), 'state-not-saved');
   port.failSaves = false;
   const request = { session, rows: 4, k: 1, lockedIds: new Int32Array(4), logprobs: new Float32Array(4) };
-  const reply = driver.handle({ type: messages.REQUEST.release, id: 3, body: messages.encodeRelease(request) });
-  assert.deepEqual(messages.decodeError(reply.body), { refusal: 'budget-exhausted', numbers: [3, 4] });
+  const reply = driver.handle({ type: messages.REQUEST.release, id: 3, body: encodeRelease(request) });
+  assert.deepEqual(decodeError(reply.body), { refusal: 'budget-exhausted', numbers: [3, 4] });
   assert.equal(driver.status().licence?.chargedTokens, 7);
   assert.equal(new Driver(driver.bundle).status().licence?.chargedTokens, 7);
   assert.notEqual(typeof driver.release(session, 3), 'string');
@@ -172,7 +175,7 @@ test('release undoes the permutation and enforces top-k, distinct ids, log-proba
   const session = driver.session();
   assert.equal(driver.release(session, 1), 'release-not-authorised');
   const vocabulary = vocabularyPermutation(driver.bundle.keys.lockSeed, 'permutation', shape.vocabSize);
-  const ids = messages.decodeIds(driver.authorise(session, [0, 49, 7]) as Uint8Array);
+  const ids = decodeIds(driver.authorise(session, [0, 49, 7]) as Uint8Array);
   assert.deepEqual([...ids], [vocabulary[0], vocabulary[49], vocabulary[7]]);
   for (const bad of [-1, 50, 2 ** 31 - 1, -(2 ** 31)]) {
     assert.equal(driver.authorise(session, [1, bad]), 'token-out-of-range');
@@ -186,7 +189,7 @@ test('release undoes the permutation and enforces top-k, distinct ids, log-proba
   }
   const send = (lockedIds: number[], logprobs: number[], k = 2): Uint8Array | string => {
     const arrays = { lockedIds: Int32Array.from(lockedIds), logprobs: Float32Array.from(logprobs) };
-    return driver.call('release', messages.encodeRelease({ session, rows: lockedIds.length / k, k, ...arrays }));
+    return driver.call('release', encodeRelease({ session, rows: lockedIds.length / k, k, ...arrays }));
   };
   assert.equal(send([3, 3], [-1, -2]), 'release-malformed');
   assert.equal(send([3, 50], [-1, -2]), 'release-malformed');
@@ -196,7 +199,7 @@ test('release undoes the permutation and enforces top-k, distinct ids, log-proba
   }
   assert.equal(driver.status().licence?.chargedTokens, 0);
   const token = invertPermutation(vocabulary);
-  const reply = messages.decodeReleaseReply(send([3, 4, 4, 3], [-3, -0.1, 0, -7]) as Uint8Array);
+  const reply = decodeReleaseReply(send([3, 4, 4, 3], [-3, -0.1, 0, -7]) as Uint8Array);
   assert.deepEqual([...reply.tokenIds], [token[3], token[4], token[4], token[3]]);
   assert.deepEqual([...reply.logprobs], [-3, Math.fround(-0.1), 0, -7]);
 });
@@ -207,8 +210,8 @@ test('half precision is enforced inside', async () => {
   const session = driver.session();
   driver.authorise(session, [1]);
   const arrays = { lockedIds: Int32Array.of(1, 2), logprobs: Float32Array.of(-1.00001, -0.33333333) };
-  const body = driver.expect('release', messages.encodeRelease({ session, rows: 1, k: 2, ...arrays }));
-  assert.deepEqual([...messages.decodeReleaseReply(body).logprobs], [-1, -0.333251953125]);
+  const body = driver.expect('release', encodeRelease({ session, rows: 1, k: 2, ...arrays }));
+  assert.deepEqual([...decodeReleaseReply(body).logprobs], [-1, -0.333251953125]);
 });
 
 test('sealed state: counts survive, a set-back clock does not revive a licence, alteration and other bundles are refused', async () => {

@@ -6,8 +6,9 @@ import { MalformedError, VerificationError } from '../../trusted/wire/errors.js'
 import { Fields } from '../../trusted/wire/fields.js';
 import { type PublicKeyBytes, verifyJws } from '../../trusted/wire/jws.js';
 import { MAX_EVIDENCE_BYTES } from '../../trusted/wire/limits.js';
-import { decodeEvidence, type Evidence, reportData } from '../../trusted/wire/report-data.js';
+import { type Evidence, reportData } from '../../trusted/wire/report-data.js';
 import { brandVerified, type VerifiedEvidence } from '../verified.js';
+import { decodeEvidence } from './decode-evidence.js';
 
 /** Throws MalformedError unless `bytes` are evidence of kind `simulated`. */
 export function parseSimulated(bytes: Uint8Array): Evidence {

@@ -41,6 +41,8 @@ export interface Solved {
   readonly clone: Student;
   /** Hidden states [tokens, width] of crossing `i` of every text in the clone's basis; null where the enclave kept any of them. */
   crossing(i: number): Float32Array[] | null;
+  /** Rows [rows, width] of crossing `i` (infinity: of the head) from the basis they were recorded in to the clone's. */
+  toClone(rows: Float32Array, i: number): Float32Array;
 }
 
 /** Everything that algebra gives. */
@@ -59,10 +61,13 @@ export function solve(target: Target, seen: Recording): Solved {
   for (const { next, q } of turns.toReversed()) rebase(clone, next, q);
   function crossing(i: number): Float32Array[] | null {
     if (!seen.traces.every(({ crossings }) => crossings.has(i))) return null;
-    const behind = turns.filter(({ segment }) => segment < i).toReversed();
-    return side(i).map((rows) => behind.reduce((turned, { q }) => timesTransposed(turned, q, width), rows));
+    return side(i).map((rows) => toClone(rows, i));
   }
-  return { clone, crossing };
+  function toClone(rows: Float32Array, i: number): Float32Array {
+    const before = turns.filter(({ segment }) => segment < i).toReversed();
+    return before.reduce((turned, { q }) => timesTransposed(turned, q, width), rows);
+  }
+  return { clone, crossing, toClone };
 }
 
 /** Token id → locked id where recorded, −1 where never seen. Identity where neither embedding nor head shows locked ids. */

@@ -1,6 +1,6 @@
 // An audit for people: table and sentences for the terminal, the page with one curve per bundle. Zone: owner.
 import { BROKEN, HELD } from '../../audit/measure.js';
-import type { AuditReport, AuditRow } from '../../audit/report.js';
+import type { AuditReport, AuditRow, ProbeRow } from '../../audit/report.js';
 import { decisiveRows } from '../../audit/report-rows.js';
 import { controlSentences, sentencesOf, shown, targetName } from '../../audit/sentences.js';
 import type { ReportCurves, ReportData } from '../report/report-data.js';
@@ -43,6 +43,27 @@ function cells(row: AuditRow): string[] {
   ];
 }
 
+const PROBE_COLUMNS = [
+  { title: 'probe' },
+  { title: 'adversary' },
+  { title: 'scheme' },
+  { title: 'placement' },
+  { title: 'control' },
+  { title: 'verdict', tones: { held: 'good', broken: 'bad', inconclusive: 'middling' } },
+  { title: 'what happened' },
+] as const;
+
+const PROBE_COLOURS: Readonly<Record<ProbeRow['verdict'], NonNullable<Style>>> = {
+  held: 'green',
+  broken: 'red',
+  inconclusive: 'dim',
+  idle: 'dim',
+};
+
+function probeCells({ probe, adversary, scheme, placement, control, verdict, detail }: ProbeRow): string[] {
+  return [probe, adversary, scheme, placement, control.succeeded ? 'succeeded' : 'failed', verdict, detail];
+}
+
 const MEANING = `Advantage: 0 is a black-box student taught with the same released answers, 1 is the bare model. Verdict by the worst seed: held up to ${HELD}, broken from ${BROKEN}; without a control that succeeded, inconclusive.`;
 
 /** For the terminal. */
@@ -51,8 +72,14 @@ export function auditText(report: AuditReport, colour: boolean): string {
     const line = cells(row);
     return [...line.slice(0, -1), paint(colour, COLOURS[row.verdict], line.at(-1)!)];
   });
-  const sentences = sentencesOf(report.attacks).map((sentence) => `• ${sentence}`);
-  return `${renderTable(COLUMNS, rows, colour)}\n${MEANING}\n\n${sentences.join('\n')}\n`;
+  const probed = report.probes.map((row) => {
+    const line = probeCells(row);
+    return [...line.slice(0, -2), paint(colour, PROBE_COLOURS[row.verdict], row.verdict)];
+  });
+  const sentences = sentencesOf(report.attacks, report.probes).map((sentence) => `• ${sentence}`);
+  const attacks = rows.length === 0 ? '' : `${renderTable(COLUMNS, rows, colour)}\n${MEANING}\n\n`;
+  const probes = probed.length === 0 ? '' : `${renderTable(PROBE_COLUMNS.slice(0, -1), probed, colour)}\n`;
+  return `${attacks}${probes}${sentences.join('\n')}\n`;
 }
 
 export function auditPage(report: AuditReport): ReportData {
@@ -74,7 +101,7 @@ export function auditPage(report: AuditReport): ReportData {
       ['Took', formatDuration(report.seconds)],
       ['Written', `${report.date.slice(0, 10)}, distillock ${report.distillock}`],
     ],
-    findings: sentencesOf(attacks),
+    findings: sentencesOf(attacks, report.probes),
     tables: [
       {
         title: `Attacks with ${formatNumber(largest)} released tokens`,
@@ -83,8 +110,18 @@ export function auditPage(report: AuditReport): ReportData {
         rows: decisive.map(cells),
       },
     ],
-    curves: [curvesOf(attacks)],
+    curves: attacks.length === 0 ? [] : [curvesOf(attacks)],
     details: [
+      ...(report.probes.length === 0
+        ? []
+        : [
+            {
+              title: 'Probes of enclave and protocol',
+              caption: 'Each ends in a yes or no; its control is the same code against a deliberately weak enclave.',
+              columns: PROBE_COLUMNS,
+              rows: report.probes.map(probeCells),
+            },
+          ]),
       {
         title: 'What it took',
         caption:

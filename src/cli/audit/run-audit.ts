@@ -4,11 +4,14 @@ import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import type { Attack } from '../../audit/attack.js';
 import { ATTACKS } from '../../audit/attacks/index.js';
 import { chooseAttacks } from '../../audit/choose-attacks.js';
 import { type Lab, openLab } from '../../audit/lab.js';
 import { NO_SHIELD } from '../../audit/measure.js';
-import { AUDIT_FORMAT, AUDIT_VERSION, type AuditReport } from '../../audit/report.js';
+import { type Probe, runProbes } from '../../audit/probe.js';
+import { PROBES } from '../../audit/probes/index.js';
+import { AUDIT_FORMAT, AUDIT_VERSION, type AuditReport, type ProbeRow } from '../../audit/report.js';
 import { reportRows } from '../../audit/report-rows.js';
 import { auditTarget, type Finding, type Lines, sharedRuns } from '../../audit/run-audit.js';
 import { bundleTarget, type Target, unlockedTarget } from '../../audit/target.js';
@@ -28,7 +31,9 @@ import { auditPage, auditText } from './present.js';
 
 export async function runAudit(options: AuditVerbOptions, context: Context): Promise<AuditReport> {
   const started = performance.now();
-  const attacks = chooseAttacks(options.attacks, ATTACKS);
+  const chosen = chooseAttacks<{ readonly name: string }>(options.attacks, [...ATTACKS, ...PROBES]);
+  const attacks = ATTACKS.filter((attack) => chosen.includes(attack));
+  const probes = PROBES.filter((probe) => chosen.includes(probe));
   const folder = await mkdtemp(join(tmpdir(), 'distillock-audit-'));
   // A second Ctrl-C ends the process at once; what was locked here goes all the same.
   const sweep = (): void => rmSync(folder, { recursive: true, force: true });
@@ -38,7 +43,8 @@ export async function runAudit(options: AuditVerbOptions, context: Context): Pro
     try {
       const learningRate = options.learningRate ?? standardRate(opened.original.config.hiddenSize);
       const { findings, lines } = await attackAll(options, opened, { attacks, learningRate }, context);
-      const report = reportOf(options, opened, findings, lines, { attacks, learningRate, started });
+      const probed = await probeAll(opened, probes, context);
+      const report = reportOf(options, opened, { findings, lines, probed }, { attacks, learningRate, started });
       await present(report, options, context);
       return report;
     } finally {
@@ -100,7 +106,7 @@ async function openAll(options: AuditVerbOptions, folder: string, context: Conte
 }
 
 interface Chosen {
-  readonly attacks: ReturnType<typeof chooseAttacks>;
+  readonly attacks: readonly Attack[];
   readonly learningRate: number;
 }
 
@@ -161,11 +167,35 @@ async function attackAll(
   return { findings, lines };
 }
 
+/** Each probe has an enclave of its own, and a weak one as its control. */
+async function probeAll({ bundles, folder }: Opened, probes: readonly Probe[], context: Context): Promise<ProbeRow[]> {
+  if (probes.length === 0) return [];
+  const progress = context.progress('probing');
+  const totalTokens = bundles.length * probes.length;
+  const rows: ProbeRow[] = [];
+  for (const [index, { scheme, placement, locked }] of bundles.entries()) {
+    let done = 0;
+    const options = { bundleDir: locked.bundleDir, keys: locked.keys, folder };
+    const found = await runProbes(probes, options, () => {
+      context.signal.throwIfAborted();
+      progress.update({ tokens: index * probes.length + done++, totalTokens, unit: 'probes' });
+    });
+    rows.push(...found.map((finding) => ({ ...finding, scheme, placement })));
+  }
+  progress.stop();
+  return rows;
+}
+
+interface Found {
+  readonly findings: readonly Finding[];
+  readonly lines: readonly Lines[];
+  readonly probed: readonly ProbeRow[];
+}
+
 function reportOf(
   options: AuditVerbOptions,
   { original, texts, topK }: Opened,
-  findings: readonly Finding[],
-  lines: readonly Lines[],
+  { findings, lines, probed }: Found,
   { attacks, learningRate, started }: Chosen & { readonly started: number },
 ): AuditReport {
   const { config } = original;
@@ -199,6 +229,7 @@ function reportOf(
       blackBox: lines.map(({ budgetTokens, seed, blackBox }) => ({ budgetTokens, seed, ...blackBox })),
     },
     attacks: reportRows(findings),
+    probes: probed,
     seconds: (performance.now() - started) / 1000,
   };
 }

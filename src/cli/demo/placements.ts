@@ -3,9 +3,10 @@
 import { join } from 'node:path';
 import type { Example } from '../../edge/data/example.js';
 import type { EnclaveProcess } from '../../edge/enclave/launch.js';
+import { segmentFiles } from '../../model/bundle-manifest.js';
 import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import { acceleratorPlan, crossingsOf, shieldedPlan, uniformPlan } from '../../model/spans.js';
-import { type Plan, segmentFiles } from '../../trusted/wire/manifest.js';
+import type { Plan } from '../../trusted/wire/manifest.js';
 import { licenseHere, lockHere, startUnlicensed } from '../experiment/on-one-machine.js';
 import type { DemoPlacement } from '../report/demo-schema.js';
 import { measureOverhead, overheadRows } from './measures.js';

@@ -1,16 +1,18 @@
 // Owner and data owner on one machine, for a demonstration: lock, start the enclave, attest, appraise, grant, unlock.
 // Zone: owner and edge. The messages are those that two machines would exchange; the enclave is SIMULATED.
+
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { appraise } from '../../attest/appraise.js';
 import { parseSimulated, verifySimulated } from '../../attest/evidence/simulated.js';
+import { verifyReceipt } from '../../attest/receipt.js';
 import { type LockedTeacher, openLockedTeacher } from '../../edge/teacher/locked-teacher.js';
 import type { Checkpoint } from '../../model/checkpoint/hf-directory.js';
 import { grantLicence, type LicenceTerms } from '../../owner/grant.js';
 import { type LockOptions, lockModel } from '../../owner/lock-checkpoint.js';
 import { type OwnerKeys, saveOwnerKeys, saveOwnerPublicKey } from '../../owner/owner-keys.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
-import { type Receipt, verifyReceipt } from '../../trusted/wire/receipt.js';
+import type { Receipt } from '../../trusted/wire/receipt.js';
 
 export interface LockedHere {
   readonly bundleDir: string;

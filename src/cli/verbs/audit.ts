@@ -1,6 +1,7 @@
 // distillock audit: what each adversary gets out of a bundle, measured by attacking it. Run by the model owner.
 import { type Command, Option } from 'commander';
-import { SCHEMES, type Scheme } from '../../trusted/wire/manifest.js';
+import { SCHEMES } from '../../model/bundle-manifest.js';
+import type { Scheme } from '../../trusted/wire/manifest.js';
 import { UsageError } from '../errors.js';
 import { realNumber, wholeNumber } from '../options.js';
 import type { Context, Verb, VerbHelp } from '../verb.js';

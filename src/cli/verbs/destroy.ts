@@ -1,11 +1,13 @@
 // distillock destroy: the enclave forgets the teacher for good and signs a receipt that the owner can check.
+
 import { rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { parseReceipt } from '../../attest/receipt.js';
 import { CONFIG_KEYS } from '../../edge/config.js';
 import { writeFileAtomic } from '../../model/files.js';
 import type { Manifest } from '../../trusted/wire/manifest.js';
-import { parseReceipt, type Receipt } from '../../trusted/wire/receipt.js';
+import type { Receipt } from '../../trusted/wire/receipt.js';
 import { UsageError } from '../errors.js';
 import { renderPairs, renderTable } from '../table.js';
 import { formatNumber } from '../terminal.js';

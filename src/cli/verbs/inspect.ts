@@ -2,10 +2,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { parseManifest, segmentFiles } from '../../model/bundle-manifest.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { type Crossing, crossingsOf } from '../../model/spans.js';
 import { MalformedError } from '../../trusted/wire/errors.js';
-import { bundleId, type Manifest, parseManifest, SEALED_PART, segmentFiles } from '../../trusted/wire/manifest.js';
+import { bundleId, type Manifest, SEALED_PART } from '../../trusted/wire/manifest.js';
 import { describePlan, matricesRow } from '../describe-plan.js';
 import { renderPairs, renderTable } from '../table.js';
 import { formatBytes, formatNumber, paint } from '../terminal.js';

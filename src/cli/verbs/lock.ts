@@ -3,20 +3,14 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { QUANTIZATIONS, SCHEMES } from '../../model/bundle-manifest.js';
 import type { DecoderConfig } from '../../model/config.js';
 import type { LockProgress } from '../../owner/lock-checkpoint.js';
 import type { OwnerKeys } from '../../owner/owner-keys.js';
 import type { Placement } from '../../owner/placement.js';
 import { equalBytes } from '../../trusted/wire/bytes.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
-import {
-  type EnclavePrecision,
-  type Plan,
-  QUANTIZATIONS,
-  type Quantization,
-  SCHEMES,
-  type Scheme,
-} from '../../trusted/wire/manifest.js';
+import type { EnclavePrecision, Plan, Quantization, Scheme } from '../../trusted/wire/manifest.js';
 import { describePlan, matricesRow, usesEnclave } from '../describe-plan.js';
 import { InterruptedError } from '../errors.js';
 import { realNumber, wholeNumber } from '../options.js';

@@ -1,13 +1,15 @@
 // Talks to an enclave over its Unix socket: one request, one reply, any number outstanding. Zone: edge. DESIGN section 6.
 // Refusals become errors whose `code` is the refusal; a process that dies mid-call is ProtocolError('enclave-gone').
 import { connect, type Socket } from 'node:net';
-import { ProtocolError } from '../../trusted/wire/errors.js';
+import { PolicyError, ProtocolError } from '../../trusted/wire/errors.js';
 import { encodeFrame, type Frame, FrameDecoder } from '../../trusted/wire/frame.js';
 import * as messages from '../../trusted/wire/messages.js';
 import * as parts from '../../trusted/wire/part-messages.js';
-import { decodeStatus, type EnclaveStatus } from '../../trusted/wire/status.js';
+import type { EnclaveStatus } from '../../trusted/wire/status.js';
 import type { EnclaveLayout, Gate, Passed } from '../teacher/gate.js';
+import * as replies from './decode-replies.js';
 import { EgressLedger } from './egress-ledger.js';
+import * as requests from './encode-requests.js';
 import { refusalError } from './refusal.js';
 
 interface Pending {
@@ -32,10 +34,16 @@ export interface LockedRows {
 
 export class EnclaveClient {
   readonly ledger: EgressLedger;
+  /**
+   * Exchanges a signed lease request for a signed lease at the licence service. With it, a release that the licence's leases do not
+   * cover fetches as many as it needs; without it, the release fails with PolicyError('lease-needed') and may be repeated after `lease`.
+   */
+  fetchLease: ((request: Uint8Array) => Promise<Uint8Array>) | null = null;
   readonly #socket: Socket;
-  readonly #decoder: FrameDecoder = new FrameDecoder(messages.REPLY_LIMITS);
+  readonly #decoder: FrameDecoder = new FrameDecoder(replies.REPLY_LIMITS);
   readonly #pending: Map<number, Pending> = new Map();
   #lastId = 0;
+  #renewing: Promise<void> | null = null;
   #gone: ProtocolError | null = null;
 
   private constructor(socket: Socket, ledger: EgressLedger) {
@@ -80,19 +88,35 @@ export class EnclaveClient {
   /** Throws PolicyError or VerificationError naming what is wrong with the grant. */
   async unlock(grant: Uint8Array): Promise<EnclaveStatus> {
     this.ledger.record('in', 'grant', grant);
-    const status = decodeStatus(await this.#call('unlock', grant));
+    const status = replies.decodeStatus(await this.#call('unlock', grant));
     this.ledger.markUnlocked();
     return status;
   }
 
   /** Throws PolicyError('top-k-too-large' | 'temperature-not-licensed' | 'not-unlocked' | …). */
   async begin(options: messages.BeginRequest): Promise<EnclaveSession> {
-    const session = messages.decodeSession(await this.#call('begin', messages.encodeBegin(options)));
-    return new EnclaveSession(session, (request, body) => this.#call(request, body));
+    const session = messages.decodeSession(await this.#call('begin', requests.encodeBegin(options)));
+    return new EnclaveSession(session, (request, body) => this.#callCovered(request, body));
   }
 
   async status(): Promise<EnclaveStatus> {
-    return decodeStatus(await this.#call('status', new Uint8Array(0)));
+    return replies.decodeStatus(await this.#call('status', new Uint8Array(0)));
+  }
+
+  /**
+   * The enclave's signed request for a lease (a compact JWS), the same one until its lease is there; meant to be sent to the licence
+   * service, so the ledger records it. Throws VerificationError('lease-refused') when the licence needs no leases.
+   */
+  async leaseRequest(): Promise<Uint8Array> {
+    const request = await this.#call('leaseRequest', new Uint8Array(0));
+    this.ledger.record('out', 'lease-request', request);
+    return request;
+  }
+
+  /** Hands over the owner's signed answer to the last request. Throws VerificationError('lease-refused') for anything else. */
+  async lease(lease: Uint8Array): Promise<EnclaveStatus> {
+    this.ledger.record('in', 'lease', lease);
+    return replies.decodeStatus(await this.#call('lease', lease));
   }
 
   /** Erases the keys for good; returns the signed receipt (a compact JWS), the same one when called again. */
@@ -106,6 +130,27 @@ export class EnclaveClient {
       if (this.#socket.closed) resolve();
       else this.#socket.once('close', () => resolve()).destroy();
     });
+  }
+
+  /** A refused release changed nothing in the enclave, so it is repeated as it is once a lease is there. */
+  async #callCovered(request: messages.RequestName, body: Uint8Array): Promise<Uint8Array> {
+    for (;;) {
+      try {
+        return await this.#call(request, body);
+      } catch (error) {
+        const { fetchLease } = this;
+        if (fetchLease === null || !(error instanceof PolicyError && error.code === 'lease-needed')) throw error;
+        // Releases that wait at the same time share one lease; whom it does not cover asks again.
+        this.#renewing ??= this.#renew(fetchLease).finally(() => {
+          this.#renewing = null;
+        });
+        await this.#renewing;
+      }
+    }
+  }
+
+  async #renew(fetchLease: NonNullable<EnclaveClient['fetchLease']>): Promise<void> {
+    await this.lease(await fetchLease(await this.leaseRequest()));
   }
 
   #call(request: messages.RequestName, body: Uint8Array): Promise<Uint8Array> {
@@ -131,7 +176,7 @@ export class EnclaveClient {
     const pending = this.#pending.get(frame.id);
     this.#pending.delete(frame.id);
     if (frame.type === messages.ERROR_REPLY) {
-      const error = refusalError(messages.decodeError(frame.body));
+      const error = refusalError(replies.decodeError(frame.body));
       if (pending === undefined) throw error;
       pending.reject(error);
     } else if (pending !== undefined && frame.type === messages.replyType(pending.request)) {
@@ -147,13 +192,17 @@ export class EnclaveClient {
 }
 
 function passed(reply: Uint8Array): Passed {
-  const { pass, hidden } = parts.decodeHidden(reply);
+  const { pass, hidden } = replies.decodeHidden(reply);
   return pass === 0 ? hidden : { pass };
 }
 
 /** One use of the teacher at a fixed top-k and temperature. Rows released never exceed tokens authorised. */
 export class EnclaveSession {
   readonly #id: number;
+  /** Token id → locked id, as far as rows released alone have shown. */
+  readonly #lockedIdOf: Map<number, number> = new Map();
+  /** Settles once every authorise that was answered from `#lockedIdOf` is confirmed. */
+  #unconfirmed: Promise<void> = Promise.resolve();
   readonly #call: (request: messages.RequestName, body: Uint8Array) => Promise<Uint8Array>;
 
   constructor(id: number, call: (request: messages.RequestName, body: Uint8Array) => Promise<Uint8Array>) {
@@ -161,10 +210,26 @@ export class EnclaveSession {
     this.#call = call;
   }
 
-  /** Token ids → locked ids for the accelerator's embedding, in the same order. */
+  /**
+   * Token ids → locked ids for the accelerator's embedding, in the same order. For a token that this session was given alone, token by
+   * token, the locked id is known: it is answered at once, and what the enclave says to it is what the next release answers or throws.
+   */
   async authorise(tokenIds: Int32Array): Promise<Int32Array> {
-    const locked = messages.decodeIds(
-      await this.#call('authorise', messages.encodeAuthorise({ session: this.#id, tokenIds })),
+    const known = tokenIds.length === 1 ? this.#lockedIdOf.get(tokenIds[0]!) : undefined;
+    const asked = this.#authorise(tokenIds);
+    if (known === undefined) return asked;
+    const before = this.#unconfirmed;
+    this.#unconfirmed = asked.then(async ([locked]) => {
+      await before;
+      if (locked !== known) throw new ProtocolError('reply-mismatch', 'a token has two locked ids');
+    });
+    this.#unconfirmed.catch(() => undefined);
+    return Int32Array.of(known);
+  }
+
+  async #authorise(tokenIds: Int32Array): Promise<Int32Array> {
+    const locked = replies.decodeIds(
+      await this.#call('authorise', requests.encodeAuthorise({ session: this.#id, tokenIds })),
     );
     if (locked.length !== tokenIds.length) throw new ProtocolError('reply-size', 'authorise answered another length');
     return locked;
@@ -175,23 +240,29 @@ export class EnclaveSession {
    * Throws PolicyError('budget-exhausted') with `remainingTokens` when they do not suffice; then nothing is charged.
    */
   async release(locked: LockedRows): Promise<messages.ReleaseReply> {
-    const body = messages.encodeRelease({ session: this.#id, ...locked });
-    const reply = messages.decodeReleaseReply(await this.#call('release', body));
+    const body = requests.encodeRelease({ session: this.#id, ...locked });
+    const unconfirmed = this.#unconfirmed;
+    this.#unconfirmed = Promise.resolve();
+    // The enclave answers in order: where it refused to authorise, that is the error.
+    const [, answer] = await Promise.all([unconfirmed, this.#call('release', body)]);
+    const reply = replies.decodeReleaseReply(answer);
     const entries = locked.rows * locked.k;
     if (reply.tokenIds.length !== entries || reply.logprobs.length !== entries) {
       throw new ProtocolError('reply-size', 'release answered another number of entries');
     }
+    if (locked.rows === 1)
+      for (const [i, id] of reply.tokenIds.entries()) this.#lockedIdOf.set(id, locked.lockedIds[i]!);
     return reply;
   }
 
   /** Token ids of all rows (no padding) through an enclave-held first segment: hidden states, or the pass that keeps them. */
   async embed(tokenIds: Int32Array, layout: EnclaveLayout): Promise<Passed> {
-    return passed(await this.#call('embed', parts.encodeEmbed({ ...this.#layout(layout), tokenIds })));
+    return passed(await this.#call('embed', requests.encodeEmbed({ ...this.#layout(layout), tokenIds })));
   }
 
   /** Hidden states [batch × tokens, width] through an enclave-held segment between others. */
   async block(segment: number, hidden: Float32Array, layout: EnclaveLayout): Promise<Passed> {
-    return passed(await this.#call('block', parts.encodeBlock({ ...this.#layout(layout), segment, hidden })));
+    return passed(await this.#call('block', requests.encodeBlock({ ...this.#layout(layout), segment, hidden })));
   }
 
   /** Rows [rows, width], or positions of a kept pass, through an enclave-held head; charges first, like `release`. */
@@ -200,8 +271,8 @@ export class EnclaveSession {
       rows instanceof Float32Array
         ? { pass: 0, positions: new Int32Array(0), hidden: rows }
         : { ...rows, hidden: new Float32Array(0) };
-    const reply = await this.#call('head', parts.encodeHead({ session: this.#id, k, ...request }));
-    return messages.decodeReleaseReply(reply);
+    const reply = await this.#call('head', requests.encodeHead({ session: this.#id, k, ...request }));
+    return replies.decodeReleaseReply(reply);
   }
 
   #layout({ lengths, past }: EnclaveLayout): parts.PassLayout {

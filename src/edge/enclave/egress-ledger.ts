@@ -1,12 +1,12 @@
 // Egress ledger: everything the device relays between the enclave and the outside world, for the data owner to read. Zone: edge.
-// DESIGN section 7: evidence goes out, a grant comes in, and after unlock nothing may leave.
+// DESIGN section 7: evidence goes out, a grant comes in, and after unlock nothing may leave but the lease requests that a licence asks for.
 import { createHash } from 'node:crypto';
 
 export interface LedgerEntry {
   /** ISO 8601. */
   readonly time: string;
   readonly direction: 'out' | 'in';
-  readonly purpose: 'evidence' | 'grant' | 'receipt';
+  readonly purpose: 'evidence' | 'grant' | 'lease-request' | 'lease' | 'receipt';
   readonly bytes: number;
   readonly sha256: string;
   /** Whether the enclave had been unlocked when this was relayed. */

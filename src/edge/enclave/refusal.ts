@@ -1,6 +1,6 @@
 // Turns the enclave's refusal codes into errors with a class to react to and a sentence to read. Zone: edge.
 // The enclave sends numbers only; every word a user sees is written here.
-import { REFUSAL_NUMBERS, type Refusal } from '../../trusted/wire/error-codes.js';
+import type { Refusal } from '../../trusted/wire/error-codes.js';
 import {
   type DistillockError,
   EnvironmentError,
@@ -60,7 +60,28 @@ const ERRORS: Readonly<Record<Refusal, readonly [ErrorClass, string]>> = {
     PolicyError,
     'the model has learned fewer positions than this text is long; use shorter texts',
   ],
+  'lease-needed': [PolicyError, 'the licence asks for a lease from the licence service before this release'],
+  'lease-refused': [
+    VerificationError,
+    "this is not the owner's answer to the enclave's open lease request (or the licence needs no leases); ask again",
+  ],
   'state-not-saved': [EnvironmentError, 'the enclave could not save its counters, so it released nothing (disk full?)'],
+};
+
+/** What each refusal's two integers mean; absent: they are 0. Times are Unix seconds. */
+const REFUSAL_NUMBERS: Readonly<Partial<Record<Refusal, readonly [string, string?]>>> = {
+  'budget-exhausted': ['remainingTokens', 'requestedTokens'],
+  'licence-expired': ['expires', 'now'],
+  'licence-not-yet-valid': ['notBefore', 'now'],
+  'top-k-too-large': ['licensedTopK', 'requestedTopK'],
+  'token-out-of-range': ['position'],
+  'release-not-authorised': ['authorisedTokens', 'requestedTokens'],
+  'release-malformed': ['row'],
+  'part-not-held': ['segment'],
+  'cache-length': ['cachedTokens', 'requestedTokens'],
+  'memory-exceeded': ['memoryBytes', 'neededBytes'],
+  'lease-needed': ['leasedTokens', 'requestedTokens'],
+  'positions-exceeded': ['knownPositions', 'requestedTokens'],
 };
 
 /** The error for a refusal; its `code` is the refusal, its `details` are the numbers sent with it. */

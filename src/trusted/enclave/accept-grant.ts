@@ -1,12 +1,12 @@
 // Decides whether a grant unlocks this enclave: the owner's signature, this bundle, this enclave, this time, a new licence. Zone: trusted.
 import { openPart } from '../lock/sealed-part.js';
 import { VerificationError } from '../wire/errors.js';
-import { decodeGrantContents, type GrantContents } from '../wire/grant.js';
+import { decodeGrantContents } from '../wire/grant.js';
 import { type Licence, verifyLicence } from '../wire/licence.js';
 import { MAX_LICENCES } from '../wire/limits.js';
 import type { Manifest } from '../wire/manifest.js';
 import type { LicenceAccount } from './record.js';
-import { refuse } from './refuse.js';
+import { orRefuse, refuse } from './refuse.js';
 
 export interface GrantContext {
   readonly ownerKey: Uint8Array;
@@ -25,14 +25,6 @@ export interface AcceptedGrant {
   readonly lockSeed: Uint8Array;
 }
 
-function readContents(opened: Uint8Array): GrantContents {
-  try {
-    return decodeGrantContents(opened);
-  } catch {
-    return refuse('grant-unreadable');
-  }
-}
-
 function readLicence(jws: string, ownerKey: Uint8Array): Licence {
   try {
     return verifyLicence(jws, ownerKey);
@@ -43,7 +35,7 @@ function readLicence(jws: string, ownerKey: Uint8Array): Licence {
 
 /** `opened` is the plaintext of the grant, empty when HPKE did not open it. Refuses with the first reason found. */
 export function acceptGrant(opened: Uint8Array, context: GrantContext): AcceptedGrant {
-  const { bundleKey, licenceJws } = readContents(opened);
+  const { bundleKey, licenceJws } = orRefuse('grant-unreadable', () => decodeGrantContents(opened));
   const licence = readLicence(licenceJws, context.ownerKey);
   if (licence.bundleId !== context.bundleId) refuse('licence-other-bundle');
   if (licence.enclaveKeyId !== context.enclaveKeyId) refuse('licence-other-enclave');
@@ -52,10 +44,7 @@ export function acceptGrant(opened: Uint8Array, context: GrantContext): Accepted
   if (context.accounts.length >= MAX_LICENCES) refuse('too-many-licences');
   if (context.now < licence.notBefore) refuse('licence-not-yet-valid', licence.notBefore, context.now);
   if (context.now > licence.expires) refuse('licence-expired', licence.expires, context.now);
-  try {
-    const { scheme, model } = context.manifest;
-    return { licence, bundleKey, lockSeed: openPart(context.sealedPart, bundleKey, scheme, model).lockSeed };
-  } catch {
-    return refuse('bundle-key-wrong');
-  }
+  const { scheme, model } = context.manifest;
+  const { lockSeed } = orRefuse('bundle-key-wrong', () => openPart(context.sealedPart, bundleKey, scheme, model));
+  return { licence, bundleKey, lockSeed };
 }

@@ -14,14 +14,15 @@ import * as messages from '../wire/messages.js';
 import * as partMessages from '../wire/part-messages.js';
 import type { Receipt } from '../wire/receipt.js';
 import { encodeEvidence, reportData } from '../wire/report-data.js';
-import { type EnclaveState, type EnclaveStatus, encodeStatus } from '../wire/status.js';
+import type { EnclaveState, EnclaveStatus } from '../wire/status.js';
 import { acceptGrant } from './accept-grant.js';
+import { Leases } from './leases.js';
 import { EnclaveParts } from './parts.js';
 import { Passes } from './passes.js';
 import type { PlatformPort } from './port.js';
-import { type EnclaveRecord, type LicenceAccount, sealRecord } from './record.js';
-import { refuse, toRefusal } from './refuse.js';
-import { unlockRows } from './release.js';
+import { type EnclaveRecord, type LicenceAccount, openAccount, sealRecord } from './record.js';
+import { orRefuse, refuse, toRefusal } from './refuse.js';
+import { RowUnlocker } from './release.js';
 import { type Session, Sessions } from './sessions.js';
 import { startEnclave } from './start.js';
 
@@ -38,23 +39,21 @@ export function createEnclave(port: PlatformPort): Enclave {
   const start = startEnclave(port);
   const { manifest, bundleId, signing } = start;
   const enclaveKeyId = keyId(signing.key);
-  const sessions = new Sessions();
+  let sessions = new Sessions();
   let record = start.record;
   let version = start.version;
   let attested = false;
-  let secrets: { readonly vocabulary: Int32Array; readonly tokenOfLockedId: Int32Array } | null = null;
+  let secrets: { readonly vocabulary: Int32Array; readonly rows: RowUnlocker } | null = null;
   let parts: EnclaveParts | null = null;
+  let leases = new Leases();
+  let overwritten = false;
 
-  function deriveSecrets(lockSeed: Uint8Array): void {
+  function unlockWith(bundleKey: Uint8Array, lockSeed: Uint8Array): void {
     const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, manifest.model.vocabSize);
     lockSeed.fill(0);
-    secrets = { vocabulary, tokenOfLockedId: invertPermutation(vocabulary) };
-  }
-  function unlockWith(bundleKey: Uint8Array, lockSeed: Uint8Array): void {
-    deriveSecrets(lockSeed);
-    parts = manifest.segments.some(({ place }) => place === 'enclave')
-      ? new EnclaveParts(port, manifest, bundleKey)
-      : null;
+    secrets = { vocabulary, rows: new RowUnlocker(invertPermutation(vocabulary)) };
+    const inside = manifest.segments.some(({ place }) => place === 'enclave');
+    parts = inside ? new EnclaveParts(port, manifest, bundleKey) : null;
   }
   if (record?.kind === 'live') {
     const { bundleKey } = record;
@@ -79,11 +78,8 @@ export function createEnclave(port: PlatformPort): Enclave {
 
   /** Makes `next` durable, then current. On failure the enclave stays as it was and nothing is released. */
   function save(next: EnclaveRecord): void {
-    try {
-      port.saveState(sealRecord(next, version + 1, port.sealingKey, bundleId));
-    } catch {
-      refuse('state-not-saved');
-    }
+    const sealed = sealRecord(next, version + 1, port.sealingKey, bundleId);
+    orRefuse('state-not-saved', () => port.saveState(sealed, version + 1));
     version++;
     record = next;
   }
@@ -123,12 +119,13 @@ export function createEnclave(port: PlatformPort): Enclave {
       signingSecret: signing.secret,
       signingKey: signing.key,
       bundleKey: grant.bundleKey,
-      accounts: [...accounts(), { licence: grant.licence, chargedTokens: 0 }],
+      accounts: [...accounts(), openAccount(grant.licence)],
       lastTime: now(),
     });
-    sessions.clear();
+    sessions = new Sessions();
+    leases = new Leases();
     unlockWith(grant.bundleKey, grant.lockSeed);
-    return encodeStatus(status());
+    return encodeCanonicalJson(status());
   }
 
   function begin(body: Uint8Array): Uint8Array {
@@ -138,9 +135,8 @@ export function createEnclave(port: PlatformPort): Enclave {
     if (topK > licence.topK) refuse('top-k-too-large', licence.topK, topK);
     const { min, max } = licence.temperature;
     if (!(temperature >= min && temperature <= max)) refuse('temperature-not-licensed');
-    return messages.encodeSession(
-      sessions.begin(topK, temperature, parts === null ? null : new Passes(parts, manifest)),
-    );
+    const passes = parts === null ? null : new Passes(parts, manifest);
+    return messages.encodeSession(sessions.begin(topK, temperature, passes));
   }
 
   function authorise(body: Uint8Array): Uint8Array {
@@ -149,10 +145,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     // Locked ids are for an embedding outside; where it lies inside they would only give the permutation away.
     if (manifest.plan.embedding === 'enclave') refuse('part-not-held');
     const session = sessions.get(request.session);
-    const locked = new Int32Array(request.tokenIds.length);
-    for (let i = 0; i < locked.length; i++) {
-      locked[i] = vocabulary[request.tokenIds[i]!] ?? refuse('token-out-of-range', i);
-    }
+    const locked = request.tokenIds.map((id, i) => vocabulary[id] ?? refuse('token-out-of-range', i));
     session.authorisedTokens += locked.length;
     session.enteredTokens += locked.length;
     return messages.encodeIds(locked);
@@ -164,26 +157,30 @@ export function createEnclave(port: PlatformPort): Enclave {
     if (manifest.plan.head === 'enclave') refuse('part-not-held', manifest.segments.length - 1);
     const session = sessions.get(request.session);
     checkRows(session, request.rows, request.k);
-    const reply = unlockRows(request, current.tokenOfLockedId, account.licence.precision);
+    const reply = current.rows.unlock(request, account.licence.precision);
     charge(session, request.rows);
     return messages.encodeReleaseReply(reply);
   }
 
   /** Refuses rows that session or licence do not cover. */
   function checkRows(session: Session, rows: number, k: number): void {
-    const { licence, chargedTokens } = unlocked().account;
+    const { account } = unlocked();
+    const { licence, chargedTokens } = account;
     if (k > session.topK) refuse('top-k-too-large', session.topK, k);
     if (rows > session.authorisedTokens) refuse('release-not-authorised', session.authorisedTokens, rows);
     const remaining = licence.budgetTokens - chargedTokens;
     if (rows > remaining) refuse('budget-exhausted', remaining, rows);
+    const leased = leases.left(account);
+    if (leased !== null && rows > leased) refuse('lease-needed', leased, rows);
   }
 
   function charge(session: Session, rows: number): void {
-    const { licence, chargedTokens } = unlocked().account;
+    const { account } = unlocked();
     if (record?.kind !== 'live') refuse('internal');
-    const charged = [...record.accounts.slice(0, -1), { licence, chargedTokens: chargedTokens + rows }];
+    const charged = [...record.accounts.slice(0, -1), { ...account, chargedTokens: account.chargedTokens + rows }];
     save({ ...record, accounts: charged, lastTime: now() });
     session.authorisedTokens -= rows;
+    leases.use(rows);
   }
 
   /** The session and its way through enclave-held parts. Refuses `part-not-held` where the bundle has none. */
@@ -218,16 +215,14 @@ export function createEnclave(port: PlatformPort): Enclave {
 
   function status(): EnclaveStatus {
     const account = accounts().at(-1);
-    if (account === undefined) return { state: state(), bundleId, licence: null };
+    if (account === undefined) return { state: state(), bundleId, licence: null, leasedTokens: null };
     const { licence, chargedTokens } = account;
-    const { licenceId, budgetTokens, topK, precision, temperature, expires } = licence;
-    const remainingTokens = budgetTokens - chargedTokens;
-    const terms = { licenceId, budgetTokens, topK, precision, temperature, expires };
-    return { state: state(), bundleId, licence: { ...terms, chargedTokens, remainingTokens } };
+    const remainingTokens = licence.budgetTokens - chargedTokens;
+    const summary = { ...licence, chargedTokens, remainingTokens };
+    return { state: state(), bundleId, licence: summary, leasedTokens: leases.left(account) };
   }
 
-  function destroy(): Uint8Array {
-    if (record?.kind === 'destroyed') return record.receipt;
+  function makeReceipt(): Uint8Array {
     const before = state();
     const receipt: Receipt = {
       bundleId,
@@ -239,17 +234,33 @@ export function createEnclave(port: PlatformPort): Enclave {
       reason: before === 'exhausted' || before === 'expired' ? before : 'requested',
       time: now(),
     };
-    const signed = encodeUtf8(signJws('receipt', encodeCanonicalJson(receipt), signing.secret, signing.key));
-    const keys = record === null ? [] : [record.bundleKey];
-    save({ kind: 'destroyed', receipt: signed });
-    // JavaScript may have made copies that cannot be reached; the sealing key no longer opens anything but the tombstone.
-    for (const key of [...keys, signing.secret]) key.fill(0);
-    for (const map of secrets === null ? [] : Object.values(secrets)) map.fill(0);
-    secrets = null;
-    parts?.erase();
-    parts = null;
-    sessions.clear();
-    return signed;
+    return encodeUtf8(signJws('receipt', encodeCanonicalJson(receipt), signing.secret, signing.key));
+  }
+
+  function destroy(): Uint8Array {
+    if (record?.kind !== 'destroyed') {
+      const keys = record === null ? [] : [record.bundleKey];
+      save({ kind: 'destroyed', receipt: makeReceipt() });
+      // JavaScript may have made copies that cannot be reached; the sealing key no longer opens anything but the tombstone.
+      for (const key of [...keys, signing.secret]) key.fill(0);
+      secrets?.vocabulary.fill(0);
+      secrets?.rows.erase();
+      secrets = null;
+      parts?.erase();
+      parts = null;
+      sessions = new Sessions();
+    }
+    if (record?.kind !== 'destroyed') return refuse('internal');
+    // Twice: the state before is gone only when the one after it is saved. Until then there is no receipt.
+    if (!overwritten) save(record);
+    overwritten = true;
+    return record.receipt;
+  }
+
+  function lease(body: Uint8Array): Uint8Array {
+    unlocked();
+    leases.accept(body, port.ownerKey);
+    return encodeCanonicalJson(status());
   }
 
   function end(body: Uint8Array): Uint8Array {
@@ -264,11 +275,13 @@ export function createEnclave(port: PlatformPort): Enclave {
     authorise,
     release,
     end,
-    status: () => encodeStatus(status()),
+    status: () => encodeCanonicalJson(status()),
     destroy,
     embed,
     block,
     head,
+    leaseRequest: () => leases.request(unlocked().account, enclaveKeyId, signing),
+    lease,
   };
   const names = new Map(Object.entries(messages.REQUEST).map(([name, type]) => [type, name as messages.RequestName]));
 

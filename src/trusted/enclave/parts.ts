@@ -20,6 +20,9 @@ import { TopKRows } from './top-k.js';
 export interface Layout {
   readonly lengths: Int32Array;
   readonly tokens: number;
+  /** Null for rows that are complete; otherwise there is one row, and `past` of its tokens are in the cache. */
+  readonly cache: BlockCache | null;
+  readonly past: number;
 }
 
 /** What parts need of the platform. */
@@ -36,7 +39,7 @@ type Embed = Extract<Stage, { kind: 'embed' }>;
 
 interface Segment {
   readonly stages: readonly Stage[];
-  read(piece: number): Uint8Array;
+  read(piece: number, into?: Uint8Array): Uint8Array;
 }
 
 /** Tokens of one block run at most: more gain nothing. */
@@ -75,6 +78,10 @@ export class EnclaveParts {
   readonly #segments: Map<number, Segment> = new Map();
   readonly #graphs: Map<string, Promise<LoadedGraph>> = new Map();
   readonly #kept: Map<string, PortTensor> = new Map();
+  /** Where streamed weights of one stage are decrypted to, again and again. */
+  #streamed: ArrayBuffer = new ArrayBuffer(0);
+  /** Hidden states that nobody needs any more, for a batch of the same size. */
+  #spare: Float32Array | null = null;
   #residentBytes: number | null = null;
 
   constructor(port: PartsPort, manifest: Manifest, bundleKey: Uint8Array) {
@@ -87,14 +94,18 @@ export class EnclaveParts {
    * Ids [rows × tokens], padded with any token → hidden [rows × tokens, width], through the first segment.
    * Refuses `positions-exceeded` where positions are learned and these are too many.
    */
-  async enter(ids: Int32Array, layout: Layout, cache: BlockCache | null, past: number): Promise<Float32Array> {
+  async enter(ids: Int32Array, layout: Layout): Promise<Float32Array> {
+    const { past } = layout;
     const { stages } = this.#segment(0);
     const embed = stages[0] as Embed;
     const known = embed.positions?.shape[0] ?? Number.POSITIVE_INFINITY;
     if (past + layout.tokens > known) refuse('positions-exceeded', known, past + layout.tokens);
-    const hidden = new Float32Array(ids.length * embed.width);
+    const length = ids.length * embed.width;
+    // Every row is written below.
+    const hidden = this.#spare?.length === length ? this.#spare : new Float32Array(length);
+    this.#spare = null;
     embed.tiles.forEach((tile, index) => {
-      const table = this.#tensor(0, tile).data as Float32Array;
+      const table = this.#tensors(0, [tile])[0]!.data as Float32Array;
       const first = index * embed.tileRows;
       ids.forEach((id, i) => {
         const row = (id - first) * embed.width;
@@ -102,29 +113,30 @@ export class EnclaveParts {
       });
     });
     if (embed.positions !== null) {
-      const places = this.#tensor(0, embed.positions).data as Float32Array;
+      const places = this.#tensors(0, [embed.positions])[0]!.data as Float32Array;
       const period = layout.tokens * embed.width;
       for (let i = 0; i < hidden.length; i++) hidden[i]! += places[past * embed.width + (i % period)]!;
     }
-    return this.#through(0, stages.slice(1), hidden, layout, cache, past);
+    return this.#through(0, stages.slice(1), hidden, layout);
+  }
+
+  /** Takes back what `enter` gave. */
+  reuse(hidden: Float32Array): void {
+    this.#spare = hidden;
   }
 
   /** hidden [rows × tokens, width] through a segment that starts with a block. */
-  run(
-    segment: number,
-    hidden: Float32Array,
-    layout: Layout,
-    cache: BlockCache | null,
-    past: number,
-  ): Promise<Float32Array> {
-    return this.#through(segment, this.#segment(segment).stages, hidden, layout, cache, past);
+  run(segment: number, hidden: Float32Array, layout: Layout): Promise<Float32Array> {
+    return this.#through(segment, this.#segment(segment).stages, hidden, layout);
   }
 
-  /** The k most likely tokens of each row of `hidden` [rows, width], of log-softmax(logits / temperature). */
-  async head(hidden: Float32Array, rows: number, k: number, temperature: number): Promise<TopRows> {
+  /** The k most likely tokens after `positions`, rows of `hidden` [any, width], of log-softmax(logits / temperature). */
+  async head(hidden: Float32Array, positions: Int32Array, k: number, temperature: number): Promise<TopRows> {
     const segment = this.#manifest.segments.length - 1;
     const head = this.#segment(segment).stages[0] as Head;
-    const width = hidden.length / rows;
+    const width = this.#manifest.model.hiddenSize;
+    const rows = positions.length;
+    const group = new Float32Array(Math.min(HEAD_ROWS, rows) * width);
     const graph = await this.#graph(segment, head.graph);
     const top = new TopKRows(rows, k);
     const inverse = { data: Float32Array.of(1 / temperature), shape: [] };
@@ -133,16 +145,20 @@ export class EnclaveParts {
       const weights = this.#feeds(segment, tile.weights);
       for (let at = 0; at < rows; at += HEAD_ROWS) {
         const n = Math.min(HEAD_ROWS, rows - at);
-        const part = { data: hidden.subarray(at * width, (at + n) * width), shape: [n, width] };
+        for (let i = 0; i < n; i++) {
+          const from = positions[at + i]! * width;
+          group.set(hidden.subarray(from, from + width), i * width);
+        }
+        const part = { data: group.subarray(0, n * width), shape: [n, width] };
         const feeds = { ...weights, hidden: part, inverse_temperature: inverse, k: count };
-        const found = await graph.run(feeds, ['top_logits', 'top_ids', 'log_sums']);
-        const data = (name: string): PortTensor['data'] => found[name]!.data;
-        const result = {
-          logits: data('top_logits') as Float32Array,
-          ids: data('top_ids') as Int32Array,
-          logSums: data('log_sums') as Float32Array,
-        };
-        top.add(result, at, tile.start);
+        const names = ['top_logits', 'top_ids', 'log_sums'];
+        const found = await graph.run(feeds, names);
+        const [logits, ids, logSums] = names.map((name) => found[name]!.data) as [
+          Float32Array,
+          Int32Array,
+          Float32Array,
+        ];
+        top.add({ logits, ids, logSums }, at, tile.start);
       }
     }
     return top.finish();
@@ -152,37 +168,24 @@ export class EnclaveParts {
   erase(): void {
     this.#bundleKey.fill(0);
     for (const { data } of this.#kept.values()) data.fill(0 as never);
+    new Uint8Array(this.#streamed).fill(0);
+    this.#spare?.fill(0);
     this.#kept.clear();
     this.#segments.clear();
     this.#graphs.clear();
   }
 
-  async #through(
-    segment: number,
-    stages: readonly Stage[],
-    input: Float32Array,
-    layout: Layout,
-    cache: BlockCache | null,
-    past: number,
-  ): Promise<Float32Array> {
+  async #through(segment: number, stages: readonly Stage[], input: Float32Array, layout: Layout) {
     let hidden = input;
     for (const stage of stages) {
-      if (stage.kind === 'block') await this.#block(segment, stage, hidden, layout, cache, past);
+      if (stage.kind === 'block') await this.#block(segment, stage, hidden, layout);
       else if (stage.kind === 'map') hidden = await this.#map(segment, stage, hidden, layout);
     }
     return hidden;
   }
 
   // In place, a few rows at a time.
-  async #block(
-    segment: number,
-    stage: Block,
-    hidden: Float32Array,
-    layout: Layout,
-    cache: BlockCache | null,
-    past: number,
-  ) {
-    const { lengths, tokens } = layout;
+  async #block(segment: number, stage: Block, hidden: Float32Array, { lengths, tokens, cache, past }: Layout) {
     const width = hidden.length / (lengths.length * tokens);
     const graph = await this.#graph(segment, stage.graph);
     const weights = this.#feeds(segment, stage.weights);
@@ -260,9 +263,9 @@ export class EnclaveParts {
     const places: readonly PiecePlace[] = readDirectory((offset, length) =>
       this.#port.readBundle(entry.sealed, offset, length),
     );
-    const read = (piece: number): Uint8Array => {
+    const read = (piece: number, into?: Uint8Array): Uint8Array => {
       const place = places[piece] ?? refuse('internal');
-      return openPiece(key, piece, this.#port.readBundle(entry.sealed, place.offset, place.length));
+      return openPiece(key, piece, this.#port.readBundle(entry.sealed, place.offset, place.length), into);
     };
     if (places[0]!.length > MAX_SEALED_INDEX_BYTES) refuse('internal');
     const segment = { stages: decodeIndex(read(0)).stages, read };
@@ -279,20 +282,29 @@ export class EnclaveParts {
     return loaded;
   }
 
+  /** One stage's weights by name; streamed ones are overwritten by those of the next stage. */
   #feeds(segment: number, tensors: readonly SealedTensor[]): Record<string, PortTensor> {
-    return Object.fromEntries(tensors.map((tensor) => [tensor.name, this.#tensor(segment, tensor)]));
+    const loaded = this.#tensors(segment, tensors);
+    return Object.fromEntries(tensors.map(({ name }, i) => [name, loaded[i]!]));
   }
 
-  #tensor(segment: number, { type, shape, piece }: SealedTensor): PortTensor {
-    const key = `${segment}/${piece}`;
-    const found = this.#kept.get(key);
-    if (found) return found;
-    const bytes = this.#segment(segment).read(piece);
-    // A piece of its own allocation: its start is aligned for every type.
-    const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
-    const data = new VIEWS[type](aligned.buffer as ArrayBuffer, aligned.byteOffset, elements(shape));
-    const tensor = { data, shape };
-    if (this.#resident() > 0) this.#kept.set(key, tensor);
-    return tensor;
+  #tensors(segment: number, tensors: readonly SealedTensor[]): PortTensor[] {
+    const resident = this.#resident() > 0;
+    // Each starts where every type is aligned.
+    const sizes = tensors.map((tensor) => 8 * Math.ceil(bytesOf(tensor) / 8));
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    if (!resident && this.#streamed.byteLength < total) this.#streamed = new ArrayBuffer(total);
+    let next = 0;
+    return tensors.map((tensor, i) => {
+      const { type, shape, piece } = tensor;
+      const found = this.#kept.get(`${segment}/${piece}`);
+      if (found) return found;
+      const [buffer, at] = resident ? [new ArrayBuffer(sizes[i]!), 0] : [this.#streamed, next];
+      next += sizes[i]!;
+      this.#segment(segment).read(piece, new Uint8Array(buffer, at, bytesOf(tensor)));
+      const opened = { data: new VIEWS[type](buffer, at, elements(shape)), shape };
+      if (resident) this.#kept.set(`${segment}/${piece}`, opened);
+      return opened;
+    });
   }
 }

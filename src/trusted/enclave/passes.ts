@@ -37,9 +37,8 @@ export class Passes {
   async embed(request: EmbedRequest, session: Session): Promise<HiddenReply> {
     if (this.#manifest.segments[0]!.place !== 'enclave') refuse('part-not-held');
     const { vocabSize } = this.#manifest.model;
-    request.tokenIds.forEach((id, i) => {
-      if (id < 0 || id >= vocabSize) refuse('token-out-of-range', i);
-    });
+    const foreign = request.tokenIds.findIndex((id) => id < 0 || id >= vocabSize);
+    if (foreign >= 0) refuse('token-out-of-range', foreign);
     const layout = this.#layout(request);
     session.authorisedTokens += request.tokenIds.length;
     session.enteredTokens += request.tokenIds.length;
@@ -49,8 +48,7 @@ export class Passes {
       ids.set(request.tokenIds.subarray(at, at + length), row * layout.tokens);
       at += length;
     });
-    const [cache, past] = this.#cache(0, request);
-    const hidden = await this.#parts.enter(ids, layout, cache, past);
+    const hidden = await this.#parts.enter(ids, { ...layout, ...this.#cache(0, request) });
     this.#advance(0, request);
     return this.#reply(0, hidden);
   }
@@ -66,18 +64,17 @@ export class Passes {
     const tokens = (this.#through.get(segment) ?? 0) + layout.lengths.reduce((sum, length) => sum + length, 0);
     if (tokens > session.enteredTokens) refuse('release-not-authorised', session.enteredTokens, tokens);
     this.#through.set(segment, tokens);
-    const [cache, past] = this.#cache(segment, request);
-    const out = await this.#parts.run(segment, hidden, layout, cache, past);
+    const out = await this.#parts.run(segment, hidden, { ...layout, ...this.#cache(segment, request) });
     this.#advance(segment, request);
     return this.#reply(segment, out);
   }
 
   /** Rows into the enclave-held head; nothing is given out before the caller has charged them. Returns the rows and how many. */
   async head(request: HeadRequest, session: Session, precision: Precision): Promise<ReleaseReply> {
-    const hidden = this.#rows(request);
-    const { hiddenSize, vocabSize } = this.#manifest.model;
-    const k = Math.min(request.k, vocabSize);
-    const { ids, logprobs } = await this.#parts.head(hidden, hidden.length / hiddenSize, k, session.temperature);
+    const { hidden, positions } = this.#rows(request);
+    const k = Math.min(request.k, this.#manifest.model.vocabSize);
+    const { ids, logprobs } = await this.#parts.head(hidden, positions, k, session.temperature);
+    if (request.pass !== 0) this.#parts.reuse(hidden);
     return { tokenIds: ids, logprobs: precision === 'float16' ? logprobs.map(roundToFloat16) : logprobs };
   }
 
@@ -86,26 +83,22 @@ export class Passes {
     return pass === 0 ? hidden.length / this.#manifest.model.hiddenSize : positions.length;
   }
 
-  #rows({ pass, positions, hidden }: HeadRequest): Float32Array {
-    const width = this.#manifest.model.hiddenSize;
-    if (this.#manifest.segments.at(-1)?.place !== 'enclave')
-      refuse('part-not-held', this.#manifest.segments.length - 1);
+  #rows(request: HeadRequest): Pick<HeadRequest, 'hidden' | 'positions'> {
+    const { pass, positions, hidden } = request;
+    const { segments, model } = this.#manifest;
+    if (segments.at(-1)?.place !== 'enclave') refuse('part-not-held', segments.length - 1);
     if (pass === 0) {
-      if (this.#insideBefore(this.#manifest.segments.length - 1) || hidden.length % width !== 0) refuse('malformed');
-      return hidden;
+      if (this.#insideBefore(segments.length - 1) || hidden.length % model.hiddenSize !== 0) refuse('malformed');
+      return { hidden, positions: Int32Array.from({ length: this.rowsOf(request) }, (_, i) => i) };
     }
     const kept = this.#kept.get(pass) ?? refuse('pass-unknown');
-    if (hidden.length > 0) refuse('malformed');
-    const out = new Float32Array(positions.length * width);
-    positions.forEach((position, i) => {
-      if (position < 0 || (position + 1) * width > kept.length) refuse('malformed');
-      out.set(kept.subarray(position * width, (position + 1) * width), i * width);
-    });
+    const rows = kept.length / model.hiddenSize;
+    if (hidden.length > 0 || positions.some((position) => position < 0 || position >= rows)) refuse('malformed');
     this.#kept.delete(pass);
-    return out;
+    return { hidden: kept, positions };
   }
 
-  #layout({ lengths }: PassLayout): Layout {
+  #layout({ lengths }: PassLayout): Pick<Layout, 'lengths' | 'tokens'> {
     const tokens = lengths.reduce((longest, length) => Math.max(longest, length), 0);
     const cells = lengths.length * tokens;
     if (cells > MAX_TOKENS_PER_CALL || cells * this.#manifest.model.hiddenSize > MAX_HIDDEN_ENTRIES)
@@ -113,12 +106,12 @@ export class Passes {
     return { lengths, tokens };
   }
 
-  #cache(segment: number, { past }: PassLayout): [BlockCache | null, number] {
-    if (past === NO_CACHE) return [null, 0];
+  #cache(segment: number, { past }: PassLayout): Pick<Layout, 'cache' | 'past'> {
+    if (past === NO_CACHE) return { cache: null, past: 0 };
     if (past === 0) this.#caches.set(segment, { blocks: new Map(), length: 0 });
     const cache = this.#caches.get(segment);
     if (cache === undefined || cache.length !== past) return refuse('cache-length', cache?.length ?? 0, past);
-    return [cache.blocks, past];
+    return { cache: cache.blocks, past };
   }
 
   #advance(segment: number, { past, lengths }: PassLayout): void {

@@ -32,7 +32,7 @@ export interface PlatformPort {
   readonly sealingKey: Uint8Array;
   /** Bytes that weights and activations of enclave-held parts may take (`--tee-memory`), beyond the runtime's own. */
   readonly memoryBytes: number;
-  /** `length` bytes of one of the bundle's files, from the untrusted disk. */
+  /** `length` bytes of one of the bundle's files, from the untrusted disk; valid until the next call, which may use the same memory. */
   readBundle(path: string, offset: number, length: number): Uint8Array;
   /** Loads an ONNX graph into the enclave's own runtime. */
   loadGraph(model: Uint8Array): Promise<LoadedGraph>;
@@ -40,7 +40,11 @@ export interface PlatformPort {
   now(): number;
   /** The platform's signature over 64 bytes of report data. */
   quote(reportData: Uint8Array): Uint8Array;
-  loadState(): Uint8Array | null;
-  /** Returns once the bytes are durable and replace the old ones as a whole; throws otherwise. */
-  saveState(bytes: Uint8Array): void;
+  /** Sealed states on the disk, of which the newest that opens counts; none before the first save. */
+  loadState(): readonly Uint8Array[];
+  /**
+   * Returns once the bytes are durable; throws otherwise. Whatever happens, the state of the version before stays; that of two
+   * versions before is gone when it returns.
+   */
+  saveState(bytes: Uint8Array, version: number): void;
 }

@@ -3,13 +3,21 @@
 // noticed; `version` only makes such states tellable apart. DESIGN section 6, issue of later platforms.
 import { randomBytes } from 'node:crypto';
 import { openBytes, sealBytes } from '../wire/aead.js';
+import { encodeCanonicalJson } from '../wire/canonical-json.js';
 import { Reader, Writer } from '../wire/codec.js';
 import { VerificationError } from '../wire/errors.js';
-import { encodeLicence, type Licence, parseLicence } from '../wire/licence.js';
+import { type Licence, parseLicence } from '../wire/licence.js';
 
 export interface LicenceAccount {
   readonly licence: Licence;
   readonly chargedTokens: number;
+  /** The licence as it is sealed with every charge. */
+  readonly text: Uint8Array;
+}
+
+/** Of a licence just accepted. */
+export function openAccount(licence: Licence): LicenceAccount {
+  return { licence, chargedTokens: 0, text: encodeCanonicalJson(licence) };
 }
 
 /** An unlocked enclave. The last account is the current one; earlier ones are exhausted or expired. */
@@ -42,7 +50,7 @@ export function sealRecord(record: EnclaveRecord, version: number, key: Uint8Arr
   else {
     writer.raw(record.signingSecret).raw(record.signingKey).raw(record.bundleKey).u64(record.lastTime);
     writer.u32(record.accounts.length);
-    for (const { licence, chargedTokens } of record.accounts) writer.bytes(encodeLicence(licence)).u64(chargedTokens);
+    for (const { text, chargedTokens } of record.accounts) writer.bytes(text).u64(chargedTokens);
   }
   const plaintext = writer.finish();
   const sealed = sealBytes(key, randomBytes(12), associated(bundleId), plaintext);
@@ -55,25 +63,41 @@ function readLive(reader: Reader): LiveRecord {
   const lastTime = reader.u64();
   const accounts: LicenceAccount[] = [];
   for (let left = reader.u32(); left > 0; left--) {
-    accounts.push({ licence: parseLicence(reader.bytes()), chargedTokens: reader.u64() });
+    const text = reader.bytes();
+    accounts.push({ licence: parseLicence(text), chargedTokens: reader.u64(), text });
   }
   return { kind: 'live', ...keys, accounts, lastTime };
 }
 
-/** Throws VerificationError('sealed-state') when the state is of another enclave or bundle, or was altered. */
-export function openRecord(
-  sealed: Uint8Array,
-  key: Uint8Array,
-  bundleId: string,
-): { readonly record: EnclaveRecord; readonly version: number } {
-  try {
-    const reader = new Reader(openBytes(key, associated(bundleId), sealed));
-    const version = reader.u64();
-    const record: EnclaveRecord = reader.u8() === 1 ? readLive(reader) : { kind: 'destroyed', receipt: reader.bytes() };
-    reader.end();
-    return { record, version };
-  } catch (cause) {
-    const message = 'the sealed enclave state does not open: it belongs to another bundle or machine, or was altered';
-    throw new VerificationError('sealed-state', message, {}, cause);
+export interface VersionedRecord {
+  readonly record: EnclaveRecord;
+  readonly version: number;
+}
+
+function openRecord(sealed: Uint8Array, key: Uint8Array, bundleId: string): VersionedRecord {
+  const reader = new Reader(openBytes(key, associated(bundleId), sealed));
+  const version = reader.u64();
+  const record: EnclaveRecord = reader.u8() === 1 ? readLive(reader) : { kind: 'destroyed', receipt: reader.bytes() };
+  reader.end();
+  return { record, version };
+}
+
+/**
+ * The newest record that opens: a save that a crash cut short leaves the one before it.
+ * Throws VerificationError('sealed-state') when none does.
+ */
+export function openNewest(states: readonly Uint8Array[], key: Uint8Array, bundleId: string): VersionedRecord {
+  let newest: VersionedRecord | null = null;
+  let cause: unknown;
+  for (const sealed of states) {
+    try {
+      const opened = openRecord(sealed, key, bundleId);
+      if (opened.version > (newest?.version ?? -1)) newest = opened;
+    } catch (error) {
+      cause = error;
+    }
   }
+  const message = 'the sealed enclave state does not open: it belongs to another bundle or machine, or was altered';
+  if (newest === null) throw new VerificationError('sealed-state', message, {}, cause);
+  return newest;
 }

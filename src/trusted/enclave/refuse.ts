@@ -18,6 +18,15 @@ export function refuse(refusal: Refusal, first = 0, second = 0): never {
   throw new RefusalError(refusal, first, second);
 }
 
+/** What `make` gives; the refusal when it throws. */
+export function orRefuse<T>(refusal: Refusal, make: () => T): T {
+  try {
+    return make();
+  } catch {
+    return refuse(refusal);
+  }
+}
+
 /** Whatever was thrown, as a refusal: bad bytes are `malformed`, a bug is `internal`, and neither says more. */
 export function toRefusal(error: unknown): RefusalError {
   if (error instanceof RefusalError) return error;

@@ -33,8 +33,4 @@ export class Sessions {
   end(id: number): void {
     if (!this.#open.delete(id)) refuse('unknown-session');
   }
-
-  clear(): void {
-    this.#open.clear();
-  }
 }

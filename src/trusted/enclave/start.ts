@@ -6,7 +6,7 @@ import { VerificationError } from '../wire/errors.js';
 import { keyId } from '../wire/jws.js';
 import { bundleId, type Manifest, SEALED_PART, verifyManifest } from '../wire/manifest.js';
 import type { PlatformPort } from './port.js';
-import { type EnclaveRecord, openRecord } from './record.js';
+import { type EnclaveRecord, openNewest } from './record.js';
 
 export interface SigningKey {
   readonly secret: Uint8Array;
@@ -39,8 +39,8 @@ export function startEnclave(port: PlatformPort): EnclaveStart {
   }
   const id = bundleId(bytes);
   const sealed = port.loadState();
-  if (sealed === null) return { manifest, bundleId: id, record: null, version: 0, signing: newSigningKey() };
-  const { record, version } = openRecord(sealed, port.sealingKey, id);
+  if (sealed.length === 0) return { manifest, bundleId: id, record: null, version: 0, signing: newSigningKey() };
+  const { record, version } = openNewest(sealed, port.sealingKey, id);
   const signing = record.kind === 'live' ? { secret: record.signingSecret, key: record.signingKey } : newSigningKey();
   return { manifest, bundleId: id, record, version, signing };
 }

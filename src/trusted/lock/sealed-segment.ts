@@ -1,10 +1,10 @@
 // The enclave-held parts of one segment as a file of sealed pieces: an index, graphs and weights, each under AES-256-GCM with its
 // position bound in, so that pieces can be read, checked and decrypted one at a time. Zone: trusted; the owner writes it. DESIGN section 5.
 // Layout: u32 count, count × u64 length, then the pieces; piece 0 is the index. The lengths only say where to read.
-import { createHash, hkdfSync } from 'node:crypto';
-import { openBytes, SEAL_OVERHEAD, sealBytes } from '../wire/aead.js';
+import { hkdfSync } from 'node:crypto';
+import { openBytes } from '../wire/aead.js';
 import { encodeUtf8 } from '../wire/bytes.js';
-import { encodeCanonicalJson, parseCanonicalJson } from '../wire/canonical-json.js';
+import { parseCanonicalJson } from '../wire/canonical-json.js';
 import { Reader, Writer } from '../wire/codec.js';
 import { MalformedError } from '../wire/errors.js';
 import { MAX_PIECES, MAX_SEALED_INDEX_BYTES } from '../wire/limits.js';
@@ -64,27 +64,14 @@ export function segmentKey(bundleKey: Uint8Array, segment: number): Uint8Array {
   );
 }
 
-function associated(piece: number): Uint8Array {
+/** What a piece is bound to: its place. */
+export function pieceAssociated(piece: number): Uint8Array {
   return new Writer().text('distillock piece v1').u32(piece).finish();
 }
 
-/** The nonce comes from key, place and contents: locking again gives the same bytes, other contents another nonce. */
-export function sealPiece(key: Uint8Array, piece: number, plaintext: Uint8Array): Uint8Array {
-  const aad = associated(piece);
-  const digest = createHash('sha256').update(aad).update(plaintext).digest();
-  return sealBytes(key, new Uint8Array(hkdfSync('sha256', key, encodeUtf8('nonce'), digest, 12)), aad, plaintext);
-}
-
-/** Throws VerificationError('sealed') for another key or place, or altered bytes. */
-export function openPiece(key: Uint8Array, piece: number, sealed: Uint8Array): Uint8Array {
-  return openBytes(key, associated(piece), sealed);
-}
-
-/** The file's plain head for pieces of these plaintext sizes. */
-export function encodeDirectory(sizes: readonly number[]): Uint8Array {
-  const writer = new Writer().u32(sizes.length);
-  for (const size of sizes) writer.u64(size + SEAL_OVERHEAD);
-  return writer.finish();
+/** Throws VerificationError('sealed') for another key or place, altered bytes, or another length than `into`. */
+export function openPiece(key: Uint8Array, piece: number, sealed: Uint8Array, into?: Uint8Array): Uint8Array {
+  return openBytes(key, pieceAssociated(piece), sealed, into);
 }
 
 export interface PiecePlace {
@@ -104,10 +91,6 @@ export function readDirectory(read: (offset: number, length: number) => Uint8Arr
     offset += length;
     return { offset: offset - length, length };
   });
-}
-
-export function encodeIndex(index: SealedIndex): Uint8Array {
-  return encodeCanonicalJson(index);
 }
 
 /** Only what `openPiece` gave out: the owner wrote it. */

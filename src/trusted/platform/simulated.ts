@@ -70,11 +70,15 @@ export function measureTrustedCode(): Uint8Array {
   return total.digest();
 }
 
+/** As large as the largest piece so far: pieces are read again and again, and garbage would fill the enclave's memory. */
+let range: Uint8Array = new Uint8Array(0);
+
 /** Throws MalformedError when the file is shorter. */
 function readRange(path: string, offset: number, length: number): Uint8Array {
   const file = openSync(path, 'r');
   try {
-    const bytes = new Uint8Array(length);
+    if (range.length < length) range = new Uint8Array(length);
+    const bytes = range.subarray(0, length);
     for (let at = 0; at < length; ) {
       const read = readSync(file, bytes, at, length - at, offset + at);
       if (read === 0) throw new MalformedError('sealed-segment', 'a sealed segment is cut short');

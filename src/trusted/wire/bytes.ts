@@ -1,5 +1,6 @@
 // Byte strings as text and back, joined, compared. Zone: trusted.
 // Small, strict and shared: hex is lower case, UTF-8 must be valid.
+import { timingSafeEqual } from 'node:crypto';
 import { MalformedError } from './errors.js';
 
 export function encodeUtf8(text: string): Uint8Array {
@@ -16,9 +17,7 @@ export function decodeUtf8(bytes: Uint8Array): string {
 }
 
 export function encodeHex(bytes: Uint8Array): string {
-  let text = '';
-  for (const byte of bytes) text += byte.toString(16).padStart(2, '0');
-  return text;
+  return Buffer.from(bytes).toString('hex');
 }
 
 /** Throws MalformedError unless `text` is `length` bytes in lower-case hex. */
@@ -26,7 +25,7 @@ export function decodeHex(text: string, length: number): Uint8Array {
   if (text.length !== 2 * length || !/^[0-9a-f]*$/.test(text)) {
     throw new MalformedError('hex', `expected ${length} bytes in lower-case hex`);
   }
-  return Uint8Array.from({ length }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+  return new Uint8Array(Buffer.from(text, 'hex'));
 }
 
 export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
@@ -39,8 +38,7 @@ export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
   return out;
 }
 
+/** In time that depends on the lengths alone. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  let difference = a.length ^ b.length;
-  for (let i = 0; i < a.length; i++) difference |= a[i]! ^ (b[i] ?? 0);
-  return difference === 0;
+  return a.length === b.length && timingSafeEqual(a, b);
 }

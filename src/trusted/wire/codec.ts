@@ -1,57 +1,35 @@
 // Canonical binary encoding of message bodies: fixed-width little-endian integers, length-prefixed arrays. Zone: trusted.
 // A reader must consume its input exactly (`end`), so one value has one encoding and nothing rides along.
-import { decodeUtf8, encodeUtf8 } from './bytes.js';
+import { concatBytes, decodeUtf8, encodeUtf8 } from './bytes.js';
 import { MalformedError } from './errors.js';
 
 // Arrays are copied as memory, so the machine must be little endian like the format; all supported ones are.
 if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) throw new Error('distillock needs a little-endian machine');
 
+/** Collects the parts and puts them together once, in `finish`; arrays are not copied before, so they must not change until then. */
 export class Writer {
-  #bytes: Uint8Array = new Uint8Array(64);
-  #view: DataView = new DataView(this.#bytes.buffer);
-  #length = 0;
-
-  #grow(extra: number): number {
-    const at = this.#length;
-    this.#length += extra;
-    if (this.#length > this.#bytes.length) {
-      const larger = new Uint8Array(Math.max(this.#length, 2 * this.#bytes.length));
-      larger.set(this.#bytes.subarray(0, at));
-      this.#bytes = larger;
-      this.#view = new DataView(larger.buffer);
-    }
-    return at;
-  }
+  readonly #parts: Uint8Array[] = [];
 
   u8(value: number): this {
-    const at = this.#grow(1); // First: it may replace the view.
-    this.#view.setUint8(at, value);
-    return this;
+    return this.raw(Uint8Array.of(value));
   }
 
   u32(value: number): this {
-    const at = this.#grow(4); // First: it may replace the view.
-    this.#view.setUint32(at, value, true);
-    return this;
+    return this.#memory(Uint32Array.of(value));
   }
 
   /** A non-negative integer below 2^53, in eight bytes. */
   u64(value: number): this {
     if (!Number.isSafeInteger(value) || value < 0) throw new MalformedError('codec', 'u64 is out of range');
-    const at = this.#grow(8); // First: it may replace the view.
-    this.#view.setBigUint64(at, BigInt(value), true);
-    return this;
+    return this.u32(value % 2 ** 32).u32(Math.floor(value / 2 ** 32));
   }
 
   f64(value: number): this {
-    const at = this.#grow(8); // First: it may replace the view.
-    this.#view.setFloat64(at, value, true);
-    return this;
+    return this.#memory(Float64Array.of(value));
   }
 
   raw(value: Uint8Array): this {
-    const at = this.#grow(value.length);
-    this.#bytes.set(value, at);
+    this.#parts.push(value);
     return this;
   }
 
@@ -64,15 +42,19 @@ export class Writer {
   }
 
   i32s(value: Int32Array): this {
-    return this.u32(value.length).raw(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+    return this.u32(value.length).#memory(value);
   }
 
   f32s(value: Float32Array): this {
-    return this.u32(value.length).raw(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+    return this.u32(value.length).#memory(value);
+  }
+
+  #memory({ buffer, byteOffset, byteLength }: Uint32Array | Float64Array | Int32Array | Float32Array): this {
+    return this.raw(new Uint8Array(buffer, byteOffset, byteLength));
   }
 
   finish(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
+    return concatBytes(...this.#parts);
   }
 }
 

@@ -31,21 +31,8 @@ export const REFUSALS = [
   'cache-length',
   'memory-exceeded',
   'positions-exceeded',
+  'lease-needed',
+  'lease-refused',
 ] as const;
 
 export type Refusal = (typeof REFUSALS)[number];
-
-/** What each refusal's two integers mean; absent: they are 0. Times are Unix seconds. */
-export const REFUSAL_NUMBERS: Readonly<Partial<Record<Refusal, readonly [string, string?]>>> = {
-  'budget-exhausted': ['remainingTokens', 'requestedTokens'],
-  'licence-expired': ['expires', 'now'],
-  'licence-not-yet-valid': ['notBefore', 'now'],
-  'top-k-too-large': ['licensedTopK', 'requestedTopK'],
-  'token-out-of-range': ['position'],
-  'release-not-authorised': ['authorisedTokens', 'requestedTokens'],
-  'release-malformed': ['row'],
-  'part-not-held': ['segment'],
-  'cache-length': ['cachedTokens', 'requestedTokens'],
-  'memory-exceeded': ['memoryBytes', 'neededBytes'],
-  'positions-exceeded': ['knownPositions', 'requestedTokens'],
-};

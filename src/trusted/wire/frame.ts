@@ -26,10 +26,10 @@ export function encodeFrame(frame: Frame): Uint8Array {
 
 export class FrameDecoder {
   readonly #limits: FrameLimits;
+  /** A header; once that is there, its body. */
   readonly #header: Uint8Array = new Uint8Array(HEADER_BYTES);
-  #headerFilled = 0;
   #body: Uint8Array | null = null;
-  #bodyFilled = 0;
+  #filled = 0;
 
   constructor(limits: FrameLimits) {
     this.#limits = limits;
@@ -38,51 +38,32 @@ export class FrameDecoder {
   /** Frames completed by `chunk`. Throws ProtocolError ('frame-type', 'frame-size'); the connection is then beyond repair. */
   push(chunk: Uint8Array): Frame[] {
     const frames: Frame[] = [];
-    let at = 0;
-    while (at < chunk.length) {
-      if (this.#body === null) {
-        const part = chunk.subarray(at, at + HEADER_BYTES - this.#headerFilled);
-        this.#header.set(part, this.#headerFilled);
-        this.#headerFilled += part.length;
-        at += part.length;
-        if (this.#headerFilled < HEADER_BYTES) break;
-        this.#body = new Uint8Array(this.#bodySize());
-      }
-      const part = chunk.subarray(at, at + this.#body.length - this.#bodyFilled);
-      this.#body.set(part, this.#bodyFilled);
-      this.#bodyFilled += part.length;
+    for (let at = 0; at < chunk.length; ) {
+      const target = this.#body ?? this.#header;
+      const part = chunk.subarray(at, at + target.length - this.#filled);
+      target.set(part, this.#filled);
+      this.#filled += part.length;
       at += part.length;
-      if (this.#bodyFilled === this.#body.length) frames.push(this.#take(this.#body));
+      if (this.#filled < target.length) break;
+      this.#filled = 0;
+      const header = new DataView(this.#header.buffer);
+      this.#body = this.#body === null ? new Uint8Array(this.#bodySize(header)) : target;
+      if (this.#body.length > 0 && target === this.#header) continue;
+      frames.push({ type: header.getUint8(4), id: header.getUint32(5, true), body: this.#body });
+      this.#body = null;
     }
     return frames;
   }
 
-  /** Throws ProtocolError('frame-truncated') when the stream stopped inside a frame. */
-  end(): void {
-    if (this.#headerFilled > 0) throw new ProtocolError('frame-truncated', 'the connection ended inside a frame');
-  }
-
-  #bodySize(): number {
-    const view = new DataView(this.#header.buffer);
-    const type = view.getUint8(4);
-    const size = view.getUint32(0, true) - LENGTH_OVERHEAD;
+  #bodySize(header: DataView): number {
+    const type = header.getUint8(4);
+    const size = header.getUint32(0, true) - LENGTH_OVERHEAD;
     const limit = this.#limits.get(type);
     if (limit === undefined) throw new ProtocolError('frame-type', `frame of unknown type ${type}`, { type });
     if (size < 0 || size > limit) {
-      throw new ProtocolError('frame-size', `frame of type ${type} has ${size} bytes, allowed 0…${limit}`, {
-        type,
-        size,
-      });
+      const message = `frame of type ${type} has ${size} bytes, allowed 0…${limit}`;
+      throw new ProtocolError('frame-size', message, { type, size });
     }
     return size;
-  }
-
-  #take(body: Uint8Array): Frame {
-    const view = new DataView(this.#header.buffer);
-    const frame = { type: view.getUint8(4), id: view.getUint32(5, true), body };
-    this.#headerFilled = 0;
-    this.#body = null;
-    this.#bodyFilled = 0;
-    return frame;
   }
 }

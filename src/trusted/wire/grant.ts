@@ -1,7 +1,7 @@
 // A grant: bundle key and signed licence, sealed by HPKE (RFC 9180) to the key of one attested enclave. Zone: trusted.
 // DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM; the bundle's id is the associated data.
 import { encodeUtf8 } from './bytes.js';
-import { Reader, Writer } from './codec.js';
+import { Reader } from './codec.js';
 
 export interface GrantContents {
   readonly bundleKey: Uint8Array;
@@ -17,20 +17,12 @@ export interface SealedGrant {
 /** HPKE `info`: separates grants from anything else sealed to the same key. */
 export const GRANT_INFO: Uint8Array = encodeUtf8('distillock grant v1');
 
-export function encodeGrantContents(contents: GrantContents): Uint8Array {
-  return new Writer().raw(contents.bundleKey).text(contents.licenceJws).finish();
-}
-
 /** Throws MalformedError. */
 export function decodeGrantContents(body: Uint8Array): GrantContents {
   const reader = new Reader(body);
   const contents = { bundleKey: reader.raw(32), licenceJws: reader.text() };
   reader.end();
   return contents;
-}
-
-export function encodeSealedGrant(grant: SealedGrant): Uint8Array {
-  return new Writer().bytes(grant.encapsulated).bytes(grant.ciphertext).finish();
 }
 
 /** Throws MalformedError. */

@@ -6,27 +6,28 @@ import { Fields } from './fields.js';
 import { type PublicKeyBytes, verifyJws } from './jws.js';
 import { MAX_LICENCE_BYTES } from './limits.js';
 
-/** Signed by the enclave. Asking twice with one nonce yields one lease. */
-export interface LeaseRequest {
+export interface LeaseNames {
   readonly licenceId: string;
   /** Key id of the enclave's signing key, as attested. */
   readonly enclaveKeyId: string;
   /** Base64url of 32 random bytes, new for every lease; never stored. */
   readonly nonce: string;
+}
+
+/** Signed by the enclave. Asking twice with one nonce yields one lease. */
+export interface LeaseRequest extends LeaseNames {
   /** Positions charged so far by the enclave's own count. */
   readonly chargedTokens: number;
 }
 
-/** Signed by the owner. */
-export interface Lease {
-  readonly licenceId: string;
-  readonly enclaveKeyId: string;
-  readonly nonce: string;
+/** Signed by the owner; the names are those of the request. */
+export interface Lease extends LeaseNames {
   /** Positions that may be released on top of earlier leases of this process. */
   readonly tokens: number;
 }
 
-function readNames(fields: Fields): { licenceId: string; enclaveKeyId: string; nonce: string } {
+/** The fields that request and lease have in common. */
+export function readLeaseNames(fields: Fields): LeaseNames {
   return {
     licenceId: fields.text('licenceId', /^[A-Za-z0-9_-]{1,64}$/),
     enclaveKeyId: fields.text('enclaveKeyId', /^[A-Za-z0-9_-]{43}$/),
@@ -37,20 +38,7 @@ function readNames(fields: Fields): { licenceId: string; enclaveKeyId: string; n
 /** Throws MalformedError or VerificationError; see `verifyJws`. */
 export function verifyLease(jws: string, ownerKey: PublicKeyBytes): Lease {
   const fields = new Fields(parseCanonicalJson(verifyJws('lease', jws, ownerKey), MAX_LICENCE_BYTES), 'lease');
-  const lease: Lease = { ...readNames(fields), tokens: fields.integer('tokens', 1, Number.MAX_SAFE_INTEGER) };
+  const lease: Lease = { ...readLeaseNames(fields), tokens: fields.integer('tokens', 1, Number.MAX_SAFE_INTEGER) };
   fields.end();
   return lease;
-}
-
-/** Throws MalformedError or VerificationError; see `verifyJws`. For the service. */
-export function verifyLeaseRequest(jws: string, enclaveKey: PublicKeyBytes): LeaseRequest {
-  const payload = verifyJws('lease-request', jws, enclaveKey);
-  const fields = new Fields(parseCanonicalJson(payload, MAX_LICENCE_BYTES), 'lease request');
-  const names = readNames(fields);
-  const request: LeaseRequest = {
-    ...names,
-    chargedTokens: fields.integer('chargedTokens', 0, Number.MAX_SAFE_INTEGER),
-  };
-  fields.end();
-  return request;
 }

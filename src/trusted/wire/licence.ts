@@ -1,6 +1,6 @@
 // A licence: what one enclave may do with one bundle. Zone: trusted. DESIGN section 7.
 // It is canonical JSON, signed by the owner; only the enclave whose key it names accepts it.
-import { encodeCanonicalJson, parseCanonicalJson } from './canonical-json.js';
+import { parseCanonicalJson } from './canonical-json.js';
 import { MalformedError } from './errors.js';
 import { Fields } from './fields.js';
 import { type PublicKeyBytes, verifyJws } from './jws.js';
@@ -29,13 +29,6 @@ export interface Licence {
 const MAX_TIME = 253402300799; // 9999-12-31
 const MAX_BUDGET = 1e15;
 const MAX_TEMPERATURE = 1000;
-
-/** The signed bytes. Throws MalformedError when a term is out of range. */
-export function encodeLicence(licence: Licence): Uint8Array {
-  const bytes = encodeCanonicalJson(licence);
-  parseLicence(bytes);
-  return bytes;
-}
 
 /** Throws MalformedError on a missing, unknown or out-of-range term. */
 export function parseLicence(bytes: Uint8Array): Licence {

@@ -14,7 +14,6 @@ export const MAX_RELEASE_ENTRIES: number = 1 << 22;
 /** Open sessions of one enclave. */
 export const MAX_SESSIONS: number = 1 << 16;
 export const MAX_VOCAB_SIZE: number = 1 << 20;
-export const MAX_HIDDEN_SIZE: number = 1 << 16;
 /** manifest.json, and the licence and receipt texts. */
 export const MAX_MANIFEST_BYTES: number = 1 << 20;
 export const MAX_LICENCE_BYTES: number = 8 * 1024;

@@ -1,7 +1,8 @@
-// Bodies of the requests to enclave-held parts: `embed`, `block` and `head`. Zone: trusted (and the edge's client). DESIGN section 6.
+// Bodies of the requests to enclave-held parts: `embed`, `block` and `head`. Zone: trusted. DESIGN section 6.
 // Rows are right-padded to the longest; hidden states are [rows × tokens, width] float32.
-import { Reader, Writer } from './codec.js';
+import { type Reader, Writer } from './codec.js';
 import { MalformedError } from './errors.js';
+import { decodeBody } from './messages.js';
 
 /** `past` of a pass without a key/value cache. */
 export const NO_CACHE = 0xffffffff;
@@ -35,13 +36,6 @@ export interface HeadRequest {
   readonly hidden: Float32Array;
 }
 
-function decode<T>(body: Uint8Array, read: (reader: Reader) => T): T {
-  const reader = new Reader(body);
-  const value = read(reader);
-  reader.end();
-  return value;
-}
-
 function readLayout(reader: Reader): PassLayout {
   const layout = { session: reader.u32(), past: reader.u32(), lengths: reader.i32s() };
   const { lengths, past } = layout;
@@ -50,43 +44,23 @@ function readLayout(reader: Reader): PassLayout {
   return layout;
 }
 
-const layoutWriter = ({ session, past, lengths }: PassLayout): Writer =>
-  new Writer().u32(session).u32(past).i32s(lengths);
-
-export function encodeEmbed(request: EmbedRequest): Uint8Array {
-  return layoutWriter(request).i32s(request.tokenIds).finish();
-}
-
 export function decodeEmbed(body: Uint8Array): EmbedRequest {
-  const request = decode(body, (reader) => ({ ...readLayout(reader), tokenIds: reader.i32s() }));
+  const request = decodeBody(body, (reader) => ({ ...readLayout(reader), tokenIds: reader.i32s() }));
   if (request.tokenIds.length !== request.lengths.reduce((sum, length) => sum + length, 0))
     throw new MalformedError('message', 'embed: ids do not fill the rows');
   return request;
 }
 
-export function encodeBlock(request: BlockRequest): Uint8Array {
-  return layoutWriter(request).u32(request.segment).f32s(request.hidden).finish();
-}
-
 export function decodeBlock(body: Uint8Array): BlockRequest {
-  return decode(body, (reader) => ({ ...readLayout(reader), segment: reader.u32(), hidden: reader.f32s() }));
+  return decodeBody(body, (reader) => ({ ...readLayout(reader), segment: reader.u32(), hidden: reader.f32s() }));
 }
 
 export function encodeHidden(reply: HiddenReply): Uint8Array {
   return new Writer().u32(reply.pass).f32s(reply.hidden).finish();
 }
 
-export function decodeHidden(body: Uint8Array): HiddenReply {
-  return decode(body, (reader) => ({ pass: reader.u32(), hidden: reader.f32s() }));
-}
-
-export function encodeHead(request: HeadRequest): Uint8Array {
-  const { session, pass, k, positions, hidden } = request;
-  return new Writer().u32(session).u32(pass).u32(k).i32s(positions).f32s(hidden).finish();
-}
-
 export function decodeHead(body: Uint8Array): HeadRequest {
-  return decode(body, (reader) => {
+  return decodeBody(body, (reader) => {
     const [session, pass, k] = [reader.u32(), reader.u32(), reader.u32()];
     const request = { session, pass, k, positions: reader.i32s(), hidden: reader.f32s() };
     if (k === 0) throw new MalformedError('message', 'head: k is 0');

@@ -1,10 +1,9 @@
 // Report data: the 64 bytes that hardware signs, binding an enclave's keys to a nonce, a bundle and an owner. Zone: trusted.
 // Evidence: those inputs next to the platform's quote over their hash. DESIGN section 7.
 import { createHash } from 'node:crypto';
-import { decodeHex, encodeHex, encodeUtf8 } from './bytes.js';
-import { Reader, Writer } from './codec.js';
+import { decodeHex, encodeUtf8 } from './bytes.js';
+import { Writer } from './codec.js';
 import type { PublicKeyBytes } from './jws.js';
-import { MAX_EVIDENCE_BYTES } from './limits.js';
 
 /** What an enclave claims about itself; a quote over `reportData` makes it believable. */
 export interface Claims {
@@ -46,19 +45,4 @@ export function reportData(claims: Claims, nonce: Uint8Array): Uint8Array {
 
 export function encodeEvidence(evidence: Evidence): Uint8Array {
   return writeClaims(new Writer(), evidence.claims).bytes(evidence.quote).finish();
-}
-
-/** Throws MalformedError; says nothing about whether the evidence is true. */
-export function decodeEvidence(bytes: Uint8Array): Evidence {
-  const reader = new Reader(bytes.subarray(0, MAX_EVIDENCE_BYTES + 1));
-  const claims: Claims = {
-    kind: reader.text(),
-    encryptionKey: reader.bytes(),
-    signingKey: reader.bytes(),
-    bundleId: encodeHex(reader.bytes()),
-    ownerKey: reader.bytes(),
-  };
-  const evidence = { claims, quote: reader.bytes() };
-  reader.end();
-  return evidence;
 }
