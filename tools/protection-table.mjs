@@ -73,9 +73,22 @@ function decisive(audits) {
   });
 }
 
-function cell(rows, adversary, kind, severity) {
+/** Probes by how they ended; a name stands under the worst that it did in this kind of placement. */
+function probeText(probes, adversary, kind) {
+  const own = probes.filter((probe) => probe.adversary === adversary && kindOf(probe.placement) === kind);
+  const left = new Set(own.map(({ probe }) => probe));
+  const texts = ['broken', 'inconclusive', 'held'].flatMap((verdict) => {
+    const names = [...left].filter((name) => own.some((row) => row.probe === name && row.verdict === verdict));
+    for (const name of names) left.delete(name);
+    return names.length === 0 ? [] : [`${verdictText(verdict)}: ${names.join(', ')}.`];
+  });
+  return texts.length === 0 ? '' : ` Probes: ${texts.join(' ')}`;
+}
+
+function cell(rows, probes, adversary, kind, severity) {
   const own = rows.filter((row) => row.adversary === adversary && kindOf(row.placement) === kind);
-  if (own.length === 0) return `By argument: ${lowered(ARGUMENTS[adversary][1 + KINDS.indexOf(kind)])}`;
+  const tried = probeText(probes, adversary, kind);
+  if (own.length === 0) return `By argument: ${lowered(ARGUMENTS[adversary][1 + KINDS.indexOf(kind)])}${tried}`;
   const worst = own.reduce((a, b) => (severity(b) > severity(a) ? b : a));
   const best = own.reduce((a, b) => (severity(b) < severity(a) ? b : a));
   const name = kind === 'shielded' ? ` \`${worst.placement.slice('shielded:'.length)}\`,` : '';
@@ -84,11 +97,11 @@ function cell(rows, adversary, kind, severity) {
       ? ` Best case ${decimals(best.worst)} (${best.model}${kind === 'shielded' ? `, \`${best.placement.slice('shielded:'.length)}\`` : ''}).`
       : '';
   const how = worst.idle ? 'nothing to work on' : worst.attack;
-  return `${verdictText(worst.verdict)}, advantage ${decimals(worst.worst)} (${how},${name} ${worst.model}, ${tokens(worst.budgetTokens)} tokens).${range}`;
+  return `${verdictText(worst.verdict)}, advantage ${decimals(worst.worst)} (${how},${name} ${worst.model}, ${tokens(worst.budgetTokens)} tokens).${range}${tried}`;
 }
 
 /** Begins and ends with a line break; `severity` orders rows from good to bad for the owner. */
-export function protectionTable(audits, severity) {
+export function protectionTable(audits, probes, severity) {
   const rows = decisive(audits);
   const lines = [
     '',
@@ -96,7 +109,7 @@ export function protectionTable(audits, severity) {
     '| adversary | sees | placement `enclave` | some parts inside (`shielded`) | all on the `accelerator` |',
     '|---|---|---|---|---|',
     ...ADVERSARIES.map((adversary) => {
-      const cells = KINDS.map((kind) => cell(rows, adversary, kind, severity));
+      const cells = KINDS.map((kind) => cell(rows, probes, adversary, kind, severity));
       return `| ${adversary} | ${ARGUMENTS[adversary][0]} | ${cells.join(' | ')} |`;
     }),
     OWNER_ROW,

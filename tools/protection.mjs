@@ -59,12 +59,18 @@ function put(file, text) {
   }
 }
 
-const summary = { format: 'distillock-audit-summary', version: 1, audits: readAudits().map(summarise) };
+const recorded = readAudits();
+const probes = recorded.flatMap(({ report }) => report.probes ?? []);
+const summary = { format: 'distillock-audit-summary', version: 1, audits: recorded.map(summarise) };
 put('assets/audit/summary.json', `${JSON.stringify(summary, null, 1)}\n`);
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)];
 if (begin < 0 || end < begin) faults.push(`README.md:1: the markers ${BEGIN} and ${END} are missing`);
-else put('README.md', readme.slice(0, begin) + BEGIN + protectionTable(summary.audits, severity) + readme.slice(end));
+else
+  put(
+    'README.md',
+    readme.slice(0, begin) + BEGIN + protectionTable(summary.audits, probes, severity) + readme.slice(end),
+  );
 console.log(`protection table: ${summary.audits.length} recorded audits, ${faults.length} faults`);
 for (const fault of faults) console.error(fault);
 process.exitCode = faults.length === 0 ? 0 : 1;

@@ -50,6 +50,12 @@ test('the table says by argument what nobody measured, and what was measured as 
   assert.match(inside!, /Held, advantage 0\.01 \(nothing to work on, my-model, 1,000 tokens\)/);
   assert.match(shielded!, /\*\*Broken\*\*, advantage 0\.70 \(learning-parts, `embedding,0,head`, my-model/);
   assert.match(outside!, /By argument/);
+  const tamperer = text
+    .split('\n')
+    .find((line) => line.startsWith('| tamperer |'))!
+    .split('|');
+  assert.match(tamperer[4]!, /Probes: \*\*Broken\*\*: rollback\./);
+  assert.doesNotMatch(tamperer[3]!, /Probes/);
   assert.match(
     text,
     /\| my-model \| rotation \| `shielded:embedding,0,head` \| learning-parts \(recorder\) \|[^\n]*\*\*broken\*\*/,
