@@ -87,7 +87,10 @@ async function connectTo(socketPath: string): Promise<EnclaveClient> {
 }
 
 /** A session of the enclave behind `client`. Throws PolicyError when the licence does not allow it. */
-export async function enclaveGate(client: EnclaveClient, options: { topK: number; temperature: number }): Promise<Gate> {
+export async function enclaveGate(
+  client: EnclaveClient,
+  options: { topK: number; temperature: number },
+): Promise<Gate> {
   const session = await client.begin(options);
   return {
     authorise: (ids) => session.authorise(ids),
