@@ -2,10 +2,11 @@
 // A probe that cannot break one of these proves nothing about the real enclave.
 import { randomBytes } from 'node:crypto';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EnclaveClient } from '../edge/enclave/client.js';
 import { decodeError, decodeHidden } from '../edge/enclave/decode-replies.js';
-import { encodeAuthorise } from '../edge/enclave/encode-requests.js';
+import { encodeAuthorise, encodeEmbed, encodeHead } from '../edge/enclave/encode-requests.js';
 import { createEnclave, type Enclave } from '../trusted/enclave/enclave.js';
 import type { PlatformPort } from '../trusted/enclave/port.js';
 import { openNewest, sealRecord } from '../trusted/enclave/record.js';
@@ -24,7 +25,7 @@ import {
   REQUEST,
   replyType,
 } from '../trusted/wire/messages.js';
-import { decodeEmbed, encodeHidden } from '../trusted/wire/part-messages.js';
+import { decodeEmbed, decodeHead, encodeHidden, NO_CACHE } from '../trusted/wire/part-messages.js';
 import { type Launch, openStand, type Stand, type StandOptions } from './stand.js';
 
 /**
@@ -56,7 +57,7 @@ export async function weakStand(options: StandOptions, weakness: Weakness): Prom
     const servers: { close(): unknown }[] = [];
     const clients: EnclaveClient[] = [];
     const serve = async (enclave: Enclave): Promise<string> => {
-      const socketPath = join(stateDir, `${randomBytes(4).toString('hex')}.sock`);
+      const socketPath = join(tmpdir(), `dl-${randomBytes(8).toString('hex')}.sock`);
       servers.push((await startServer(socketPath, { enclave, opener, bundleId: id })).server);
       return socketPath;
     };
@@ -121,12 +122,13 @@ function spoil(enclave: Enclave, weakness: Weakness): Enclave {
   async function handle(request: Frame): Promise<Frame> {
     const reply = await enclave.handle(request);
     const refusal = reply.type === ERROR_REPLY ? decodeError(reply.body).refusal : null;
-    if (weakness === 'order' && refusal === 'release-not-authorised' && request.type === REQUEST.release) {
+    if (weakness === 'order' && request.type === REQUEST.release && refusal === 'release-not-authorised') {
       const { session, rows } = decodeRelease(request.body);
       const body = encodeAuthorise({ session, tokenIds: new Int32Array(rows) });
       await enclave.handle({ type: REQUEST.authorise, id: request.id, body });
       return enclave.handle(request);
     }
+    if (weakness === 'order' && request.type === REQUEST.head && refusal !== null) return letInFirst(request);
     if (weakness === 'parts' && request.type === REQUEST.authorise && refusal === 'part-not-held')
       return { type: replyType('authorise'), id: request.id, body: encodeIds(decodeAuthorise(request.body).tokenIds) };
     if (weakness === 'parts' && request.type === REQUEST.embed && refusal === null) {
@@ -138,6 +140,17 @@ function spoil(enclave: Enclave, weakness: Weakness): Enclave {
     const numbers = request.type === REQUEST.release || request.type === REQUEST.head;
     if (weakness === 'fragile' && numbers && holdsNaN(request.body)) broken = true;
     return broken ? failure(request, Uint8Array.from([0, ...new Uint8Array(16)])) : reply;
+  }
+  async function letInFirst(request: Frame): Promise<Frame> {
+    const asked = decodeHead(request.body);
+    const { session, positions } = asked;
+    const tokenIds = new Int32Array(Math.max(1, positions.length));
+    const { id } = request;
+    await enclave.handle({ type: REQUEST.authorise, id, body: encodeAuthorise({ session, tokenIds }) });
+    const entry = encodeEmbed({ session, past: NO_CACHE, lengths: Int32Array.of(tokenIds.length), tokenIds });
+    const inside = await enclave.handle({ type: REQUEST.embed, id, body: entry });
+    const pass = inside.type === ERROR_REPLY ? asked.pass : decodeHidden(inside.body).pass;
+    return enclave.handle({ ...request, body: encodeHead({ ...asked, pass }) });
   }
   return { handle };
 }

@@ -1,7 +1,8 @@
 // Messages in the wrong order, for the wrong session, or not shaped as messages at all: none may be answered. Adversary: tamperer.
 // Raw frames over the enclave's socket, beside a client that must keep working.
 import { connect } from 'node:net';
-import { encodeAuthorise, encodeBegin, encodeRelease } from '../../edge/enclave/encode-requests.js';
+import type { Bundle } from '../../edge/bundle.js';
+import { encodeBegin, encodeHead, encodeRelease } from '../../edge/enclave/encode-requests.js';
 import { Writer } from '../../trusted/wire/codec.js';
 import { encodeFrame, type Frame, FrameDecoder } from '../../trusted/wire/frame.js';
 import { ERROR_REPLY, REQUEST, type RequestName } from '../../trusted/wire/messages.js';
@@ -32,10 +33,17 @@ export function exchange(socketPath: string, bytes: Uint8Array, replies = 1): Pr
 
 const request = (name: RequestName, body: Uint8Array): Uint8Array => encodeFrame({ type: REQUEST[name], id: 1, body });
 
-function releaseOf(session: number): Uint8Array {
+/** Asks for one row, whether the head lies outside or inside. */
+function rowOf(session: number, { manifest, config }: Bundle): Uint8Array {
   const lockedIds = Int32Array.from({ length: TOP_K }, (_, i) => i);
   const logprobs = new Float32Array(TOP_K).fill(-2);
-  return request('release', encodeRelease({ session, rows: 1, k: TOP_K, lockedIds, logprobs }));
+  if (manifest.plan.head === 'accelerator')
+    return request('release', encodeRelease({ session, rows: 1, k: TOP_K, lockedIds, logprobs }));
+  const kept = manifest.plan.blocks.at(-1) === 'enclave';
+  const rows = kept
+    ? { positions: Int32Array.of(0), hidden: new Float32Array(0) }
+    : { positions: new Int32Array(0), hidden: new Float32Array(config.hiddenSize) };
+  return request('head', encodeHead({ session, pass: kept ? 1 : 0, k: TOP_K, ...rows }));
 }
 
 const outOfOrder: Probe = {
@@ -44,11 +52,11 @@ const outOfOrder: Probe = {
   summary: 'requests before unlock, rows without tokens, foreign and ended sessions, requests after destroy',
   sources: [],
   control: 'order',
-  idleReason: ({ bundle }) =>
-    bundle.manifest.plan.head === 'accelerator' ? null : 'with the head inside, rows are asked for by other requests',
+  idleReason: () => null,
   run: async (stand) => {
     const enclave = await stand.start();
     const { client, socketPath } = await enclave.connect();
+    const { bundle } = stand;
     const answered: string[] = [];
     let tried = 0;
     const expectRefusal = async (label: string, bytes: Uint8Array): Promise<void> => {
@@ -61,20 +69,17 @@ const outOfOrder: Probe = {
     await stand.license(enclave, client, {});
     // Sessions are numbered from 1.
     const session = await client.begin({ topK: TOP_K, temperature: 1 });
-    await expectRefusal('rows without tokens', releaseOf(1));
-    await expectRefusal('foreign session', releaseOf(77));
+    await expectRefusal('rows without tokens', rowOf(1, bundle));
+    await expectRefusal('foreign session', rowOf(77, bundle));
     await expectRefusal('more than licensed', request('begin', encodeBegin({ topK: TOP_K + 1, temperature: 1 })));
     await expectRefusal('other temperature', request('begin', encodeBegin({ topK: TOP_K, temperature: 3 })));
-    await passAndRelease(session, stand.bundle, Int32Array.of(1));
-    await expectRefusal('the same row twice', releaseOf(1));
+    await passAndRelease(session, bundle, Int32Array.of(1));
+    await expectRefusal('the same row twice', rowOf(1, bundle));
     await session.end();
-    await expectRefusal(
-      'ended session',
-      request('authorise', encodeAuthorise({ session: 1, tokenIds: Int32Array.of(1) })),
-    );
+    await expectRefusal('ended session', rowOf(1, bundle));
     await client.destroy();
     await expectRefusal('begin after destroy', begin);
-    await expectRefusal('rows after destroy', releaseOf(1));
+    await expectRefusal('rows after destroy', rowOf(1, bundle));
     await client.close();
     const list = answered.length === 0 ? 'none' : answered.join(', ');
     return { succeeded: answered.length > 0, detail: `${tried} requests out of order, answered: ${list}` };
