@@ -142,12 +142,13 @@ async function attempt(
   blackBox: Measures,
 ): Promise<Trial> {
   const started = performance.now();
-  const { clone, recordedTokens, queries, bytes } = await attack.run(target, settings);
+  const { clone, baseline, recordedTokens, queries, bytes } = await attack.run(target, settings);
   const seconds = (performance.now() - started) / 1000;
   const measures = await lab.measure(clone);
-  const { agreement, kl } = advantages(measures, blackBox);
+  const line = baseline === undefined ? blackBox : better(blackBox, await lab.measure(baseline));
+  const { agreement, kl } = advantages(measures, line);
   const { seed, budgetTokens } = settings;
-  const advantage = advantageOf(measures, blackBox);
+  const advantage = advantageOf(measures, line);
   return {
     ...measures,
     seed,
@@ -160,6 +161,10 @@ async function attempt(
     advantageAgreement: agreement,
     advantageKl: kl,
   };
+}
+
+function better(a: Measures, b: Measures): Measures {
+  return { agreement: Math.max(a.agreement, b.agreement), kl: Math.min(a.kl, b.kl) };
 }
 
 /** What a licence of `budgetTokens` buys: texts in an order drawn from the seed, and their released rows. */

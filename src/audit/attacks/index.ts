@@ -1,0 +1,15 @@
+// Every attack of `distillock audit`, in the order of its table: one line each. Zone: owner.
+import type { Attack } from '../attack.js';
+import { ancestorAlignment } from './ancestor-alignment.js';
+import { fineTunings } from './fine-tuning.js';
+import { learningParts } from './learning-parts.js';
+import { recording } from './recording.js';
+import { substitutionCipher } from './substitution-cipher.js';
+
+export const ATTACKS: readonly Attack[] = [
+  recording, //
+  learningParts,
+  substitutionCipher,
+  ...fineTunings,
+  ancestorAlignment,
+];
