@@ -1,8 +1,9 @@
 // The basis a lock has turned weights into, found from weights of a related model: items (tokens, neurons) in unknown order, their vectors
 // turned by one unknown orthogonal Q. Zone: owner (as attacker). First pairs come from what Q cannot change: norms and quadratic forms in
 // the items' own second moments (Gram matching). Then, in turns: Q by Procrustes, pairs by nearest direction (ArrowMatch's idea).
-import { bestAssignment } from './assignment.js';
+
 import { timesTransposed } from './assemble.js';
+import { bestAssignment } from './assignment.js';
 import { multiply, procrustes } from './least-squares.js';
 
 /** The same items in two models: `parts` tables [items, width] each, row i of every table of one side is one item. */
@@ -25,7 +26,8 @@ const TRUSTED = 0.5;
 const ASSIGNED = 1024;
 
 export function alignBasis(sets: readonly ItemSet[], width: number): Alignment {
-  const moments = (side: keyof ItemSet): Float64Array[] => sets.flatMap((set) => set[side].map((t) => moment(t, width)));
+  const moments = (side: keyof ItemSet): Float64Array[] =>
+    sets.flatMap((set) => set[side].map((t) => moment(t, width)));
   const forms = { ancestor: moments('ancestor'), locked: moments('locked') };
   const invariant = (tables: readonly Float32Array[], side: keyof ItemSet) => features(tables, forms[side], width);
   let pairs = sets.map((set) => {
@@ -42,7 +44,12 @@ export function alignBasis(sets: readonly ItemSet[], width: number): Alignment {
   }
   const maps = sets.map((set) => {
     const { values, n } = turnedDistances(set, q, width);
-    return n > ASSIGNED ? nearest(values, n).map(({ best }) => best) : bestAssignment(values.map((x) => -x), n);
+    return n > ASSIGNED
+      ? nearest(values, n).map(({ best }) => best)
+      : bestAssignment(
+          values.map((x) => -x),
+          n,
+        );
   });
   return { q, maps: maps.map((map) => Int32Array.from(map)) };
 }
@@ -67,7 +74,8 @@ function solve(sets: readonly ItemSet[], pairs: readonly Int32Array[], width: nu
 function moment(table: Float32Array, width: number): Float64Array {
   const out = new Float64Array(width * width);
   for (let at = 0; at < table.length; at += width)
-    for (let i = 0; i < width; i += 1) for (let j = 0; j < width; j += 1) out[i * width + j]! += table[at + i]! * table[at + j]!;
+    for (let i = 0; i < width; i += 1)
+      for (let j = 0; j < width; j += 1) out[i * width + j]! += table[at + i]! * table[at + j]!;
   let trace = 0;
   for (let i = 0; i < width; i += 1) trace += out[i * width + i]!;
   return out.map((x) => (x * width) / trace);

@@ -33,6 +33,9 @@ test('an ancestor undoes permutation and rotation, and nothing is gained where a
   const shielded = await audit('rotation', 'shielded:embedding,2,head');
   console.log('shielded', JSON.stringify(shielded.advantage));
   assert.ok(shielded.advantage.mean > 0.05, `shielded ${shielded.advantage.mean}`);
-  assert.match(ancestorAlignment.idleReason({ ...(await locked('rotation', 'enclave')), ancestor }) ?? '', /nothing to align/);
+  assert.match(
+    ancestorAlignment.idleReason({ ...(await locked('rotation', 'enclave')), ancestor }) ?? '',
+    /nothing to align/,
+  );
   assert.match(ancestorAlignment.idleReason(control) ?? '', /no ancestor/);
 });

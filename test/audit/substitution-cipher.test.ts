@@ -21,15 +21,25 @@ test('a copier with embedding and head decodes the locked vocabulary', async (t)
   t.after(() => rm(folder, { recursive: true, force: true }));
   const { lab, control, locked } = await openStoriesLab(t, folder, 100, 10);
   const target = await locked('rotation', 'accelerator');
-  for (const [name, against] of [['control', control], ['locked', target]] as const) {
+  for (const [name, against] of [
+    ['control', control],
+    ['locked', target],
+  ] as const) {
     const started = Date.now();
     const key = await breakCipher(against, lab.texts, 1);
     // The truth, as a licensed session shows it.
     const seen = await record(against.runner, await against.session(), lab.texts, { k: 32, temperature: 1 });
     const truth = new Map<number, number>();
-    for (const { example, lockedIds } of seen.traces) lockedIds!.forEach((id, i) => truth.set(example.inputIds[i]!, id));
+    for (const { example, lockedIds } of seen.traces)
+      lockedIds!.forEach((id, i) => truth.set(example.inputIds[i]!, id));
     let right = 0;
     for (const [token, id] of truth) if (key[token] === id) right += 1;
-    console.log(name, right, truth.size, lab.texts.reduce((s, e) => s + e.inputIds.length, 0), Date.now() - started);
+    console.log(
+      name,
+      right,
+      truth.size,
+      lab.texts.reduce((s, e) => s + e.inputIds.length, 0),
+      Date.now() - started,
+    );
   }
 });

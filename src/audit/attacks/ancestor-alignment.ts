@@ -14,7 +14,11 @@ export const ancestorAlignment: Attack = {
   name: 'ancestor-alignment',
   adversary: 'ancestor',
   summary: 'align locked weights with a public ancestor (Gram matching, Procrustes), take held parts from the ancestor',
-  sources: ['ArrowMatch, arXiv 2602.11088', 'orthogonal Procrustes (Schönemann 1966)', 'iterative closest point (Besl and McKay 1992)'],
+  sources: [
+    'ArrowMatch, arXiv 2602.11088',
+    'orthogonal Procrustes (Schönemann 1966)',
+    'iterative closest point (Besl and McKay 1992)',
+  ],
   idleReason: (target) => {
     if (target.ancestor === undefined) return 'no ancestor was given';
     if (target.config.norms !== 'pre') return 'not tried: models that normalise what sublayers hand out';

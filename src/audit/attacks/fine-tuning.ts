@@ -1,16 +1,13 @@
 // Fine-tuning from the locked weights: a copied bundle as the start of a training run on the attacker's own text, on all of it or little.
 // Zone: owner (as attacker). The copier has text alone; a licensed user also has the released rows, and need not record anything.
 // What the enclave holds starts from random. The better one of start and end, by text kept back, is the clone.
-import type { Example } from '../../edge/data/example.js';
 import { RandomStream } from '../../edge/data/random.js';
-import { Evaluator } from '../../edge/train/evaluate.js';
 import type { Student } from '../../edge/train/student.js';
-import { lossChunkRows } from '../../edge/prepare.js';
 import { expectedTensors } from '../../model/checkpoint/expected-tensors.js';
 import { assembleClone, hasOpenParts, heldBlocks } from '../assemble.js';
 import type { Attack, AttackSettings, Attempt } from '../attack.js';
-import { fitStudent, type Lessons, trainingData } from '../fit-student.js';
 import { randomiseBlocks } from '../fit-span.js';
+import { fitStudent, type Lessons, textLoss } from '../fit-student.js';
 import { cloneConfig } from '../locked-weights.js';
 import type { Target } from '../target.js';
 
@@ -65,7 +62,7 @@ async function run(target: Target, settings: AttackSettings, options: FineTuning
   };
   const trainable = parts === 'all' ? {} : { trainable: (name: string) => TABLES.includes(name) };
   await fitStudent(clone, learned, { steps, learningRate, seed, ...trainable });
-  const better = (await lossOf(start, judge)) < (await lossOf(clone, judge)) ? start : clone;
+  const better = (await textLoss(start, judge.examples)) < (await textLoss(clone, judge.examples)) ? start : clone;
   const recordedTokens = lessons.released?.reduce((sum, { rows }) => sum + rows, 0) ?? 0;
   return { clone: better, recordedTokens, queries: licensed ? count : 0, bytes: 0 };
 }
@@ -80,24 +77,12 @@ function lockedStart(target: Target, seed: number): Student {
   for (const { name, shape } of expectedTensors(cloneConfig(target.config))) {
     if (!TABLES.includes(name) || target.weights.has(name)) continue;
     const stream = new RandomStream(`audit/${name}`, seed);
-    random.set(name, Float32Array.from({ length: shape[0]! * shape[1]! }, () => 0.02 * stream.normal()));
+    random.set(
+      name,
+      Float32Array.from({ length: shape[0]! * shape[1]! }, () => 0.02 * stream.normal()),
+    );
   }
   const start = assembleClone(target, random);
   for (const block of heldBlocks(target)) randomiseBlocks(start, block, block + 1, seed);
   return start;
-}
-
-const EVALUATION_ROWS = 4;
-
-/** Cross-entropy in nats per token. */
-async function lossOf(student: Student, { examples }: { readonly examples: readonly Example[] }): Promise<number> {
-  const data = trainingData({ examples, released: null }, EVALUATION_ROWS, 0, false);
-  const { rows, columns } = data.batches;
-  const chunkRows = lossChunkRows(rows * columns, student.config.vocabSize);
-  const evaluator = await Evaluator.open(student, data, { temperature: 1, chunkRows });
-  try {
-    return (await evaluator.evaluate(student)).nll;
-  } finally {
-    await evaluator.close();
-  }
 }

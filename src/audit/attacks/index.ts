@@ -1,15 +1,19 @@
 // Every attack of `distillock audit`, in the order of its table: one line each. Zone: owner.
 import type { Attack } from '../attack.js';
 import { ancestorAlignment } from './ancestor-alignment.js';
+import { directUse } from './direct-use.js';
 import { fineTunings } from './fine-tuning.js';
 import { learningParts } from './learning-parts.js';
+import { logitExtraction } from './logit-extraction.js';
 import { recording } from './recording.js';
 import { substitutionCipher } from './substitution-cipher.js';
 
 export const ATTACKS: readonly Attack[] = [
   recording, //
   learningParts,
+  directUse,
   substitutionCipher,
   ...fineTunings,
   ancestorAlignment,
+  logitExtraction,
 ];

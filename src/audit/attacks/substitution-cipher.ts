@@ -38,6 +38,8 @@ export const substitutionCipher: Attack = {
 
 const SAMPLED = { texts: 96, tokens: 60 };
 const ROUNDS = 12;
+/** Inputs change with the key, so the likelihood may fall once before it rises. */
+const PATIENCE = 2;
 /** Fine-tuning is for rows that stayed wrong; right ones must not move far. */
 const TUNING_SHARE = 0.25;
 const TUNING_RATE = 0.1;
@@ -71,10 +73,14 @@ export async function breakCipher(target: Target, examples: readonly Example[], 
   );
   let key = matchBigrams(plain, bigrams(written, n), n);
   let best = { key, likelihood: Number.NEGATIVE_INFINITY };
+  let worse = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
     const { votes, likelihood } = await score(target, examples, key);
-    if (likelihood <= best.likelihood) break;
-    best = { key, likelihood };
+    if (likelihood > best.likelihood) {
+      best = { key, likelihood };
+      worse = 0;
+    } else worse += 1;
+    if (worse === PATIENCE) break;
     key = bestAssignment(votes, n);
   }
   return best.key;
@@ -133,8 +139,13 @@ function matchBigrams(plain: Statistics, locked: Statistics, n: number): Int32Ar
 function sortedProfiles(pairs: Float64Array, n: number): Float64Array[] {
   const kept = Math.min(16, n);
   return Array.from({ length: n }, (_, i) => {
-    const after = pairs.slice(i * n, (i + 1) * n).sort().reverse();
-    const before = Float64Array.from({ length: n }, (_, j) => pairs[j * n + i]!).sort().reverse();
+    const after = pairs
+      .slice(i * n, (i + 1) * n)
+      .sort()
+      .reverse();
+    const before = Float64Array.from({ length: n }, (_, j) => pairs[j * n + i]!)
+      .sort()
+      .reverse();
     return Float64Array.of(...after.subarray(0, kept), ...before.subarray(0, kept));
   });
 }
