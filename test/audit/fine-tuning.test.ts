@@ -19,7 +19,6 @@ test('fine-tuning starts from what is readable: everything in the control, littl
   const settings = { attacks, budgets: [1500], seeds: [1], steps: 30, learningRate: 5e-3 };
   const { findings } = await auditTarget(await locked('rotation', 'accelerator'), control, lab, settings);
   for (const { attack, advantage, control: own, trials } of findings) {
-    console.log(attack, advantage.mean, own.advantage);
     assert.ok(own.succeeded, `${attack}: control ${own.advantage}`);
     // A few steps do not find the vocabulary: the lock delays, and the curve over steps says for how long.
     assert.ok(advantage.mean < own.advantage, `${attack}: ${advantage.mean}`);

@@ -4,8 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { bestAssignment } from '../../src/audit/assignment.js';
-import { breakCipher, substitutionCipher } from '../../src/audit/attacks/substitution-cipher.js';
-import { record } from '../../src/audit/recorder.js';
+import { substitutionCipher } from '../../src/audit/attacks/substitution-cipher.js';
 import { auditTarget } from '../../src/audit/run-audit.js';
 import { openStoriesLab } from './stories-lab.js';
 
@@ -19,27 +18,14 @@ test('the best assignment is the best of all', () => {
 test('a copier with embedding and head decodes the locked vocabulary', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'distillock-audit-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
-  const { lab, control, locked } = await openStoriesLab(t, folder, 100, 10);
-  const target = await locked('rotation', 'accelerator');
-  for (const [name, against] of [
-    ['control', control],
-    ['locked', target],
-  ] as const) {
-    const started = Date.now();
-    const key = await breakCipher(against, lab.texts, 1);
-    // The truth, as a licensed session shows it.
-    const seen = await record(against.runner, await against.session(), lab.texts, { k: 32, temperature: 1 });
-    const truth = new Map<number, number>();
-    for (const { example, lockedIds } of seen.traces)
-      lockedIds!.forEach((id, i) => truth.set(example.inputIds[i]!, id));
-    let right = 0;
-    for (const [token, id] of truth) if (key[token] === id) right += 1;
-    console.log(
-      name,
-      right,
-      truth.size,
-      lab.texts.reduce((s, e) => s + e.inputIds.length, 0),
-      Date.now() - started,
-    );
-  }
+  const { lab, control, locked } = await openStoriesLab(t, folder, 60, 10);
+  const settings = { attacks: [substitutionCipher], budgets: [7000], seeds: [1], steps: 20, learningRate: 5e-3 };
+  const { findings } = await auditTarget(await locked('rotation', 'accelerator'), control, lab, settings);
+  const { advantage, control: own, verdict, trials } = findings[0]!;
+  // The control's order is known to nobody either: the attack has to find it again.
+  assert.ok(own.succeeded && own.advantage > 0.7, `control ${own.advantage}`);
+  assert.ok(advantage.mean > 0.7, `${advantage.mean}`);
+  assert.equal(verdict, 'broken');
+  assert.equal(trials[0]!.queries, 0);
+  assert.match(substitutionCipher.idleReason(await locked('rotation', 'shielded:embedding,head')) ?? '', /no text/);
 });
