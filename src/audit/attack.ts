@@ -51,5 +51,7 @@ export interface Attack {
   readonly sources: readonly string[];
   /** Why the attack has nothing to work on here (it then ends at the black-box line); null when it applies. */
   idleReason(target: Target): string | null;
+  /** Where the unlocked model as it is cannot show that the attack works: the weaker one that can. */
+  control?(unlocked: Target): Target;
   run(target: Target, settings: AttackSettings): Promise<Attempt>;
 }

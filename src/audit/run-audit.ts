@@ -30,6 +30,8 @@ export interface Trial extends Measures {
   readonly advantage: number;
   readonly advantageAgreement: number;
   readonly advantageKl: number;
+  /** Of attacks that leak instead of cloning: rank of the log-probabilities found; the hidden width when all is out. */
+  readonly leakedRank?: number;
 }
 
 export interface Finding {
@@ -101,8 +103,10 @@ export async function auditTarget(
         trials.get(attack)!.push(await attempt(attack, target, lab, settings, blackBox));
         done += 1;
         if (budgetTokens !== budgets.at(-1)) continue;
-        const against = await attempt(attack, control, lab, settings, blackBox);
-        controls.get(attack)!.push(against.advantage);
+        const against = await attempt(attack, attack.control?.(control) ?? control, lab, settings, blackBox);
+        // An attack that leaks instead of cloning has succeeded by the share of the hidden width that it finds.
+        const { advantage, leakedRank } = against;
+        controls.get(attack)!.push(leakedRank === undefined ? advantage : leakedRank / target.config.hiddenSize);
       }
     }
   const findings = attacks.map((attack) =>
@@ -142,7 +146,7 @@ async function attempt(
   blackBox: Measures,
 ): Promise<Trial> {
   const started = performance.now();
-  const { clone, baseline, recordedTokens, queries, bytes } = await attack.run(target, settings);
+  const { clone, baseline, leak, recordedTokens, queries, bytes } = await attack.run(target, settings);
   const seconds = (performance.now() - started) / 1000;
   const measures = await lab.measure(clone);
   const line = baseline === undefined ? blackBox : better(blackBox, await lab.measure(baseline));
@@ -160,6 +164,7 @@ async function attempt(
     advantage,
     advantageAgreement: agreement,
     advantageKl: kl,
+    ...(leak === undefined ? {} : { leakedRank: leak.rank }),
   };
 }
 

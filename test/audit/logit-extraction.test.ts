@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { extract, logitExtraction } from '../../src/audit/attacks/logit-extraction.js';
 import { shareOfHead } from '../../src/audit/row-space.js';
-import { lessonsFrom } from '../../src/audit/run-audit.js';
+import { auditTarget, lessonsFrom } from '../../src/audit/run-audit.js';
 import { openStoriesLab } from './stories-lab.js';
 
 test('all log-probabilities give width and head away, the top 32 give neither', async (t) => {
@@ -25,4 +25,8 @@ test('all log-probabilities give width and head away, the top 32 give neither', 
   assert.ok(shareOfHead(few, head, width) < 0.3, `${shareOfHead(few, head, width)}`);
   assert.match(logitExtraction.idleReason({ ...control, topK: 32 }) ?? '', /65 unknowns/);
   assert.equal(logitExtraction.idleReason({ ...control, topK: vocabSize }), null);
+  const settings = { attacks: [logitExtraction], budgets: [600], seeds: [1], steps: 2, learningRate: 5e-3 };
+  const { findings } = await auditTarget({ ...control, topK: 32 }, control, lab, settings);
+  assert.ok(findings[0]!.control.succeeded);
+  assert.equal(findings[0]!.control.advantage, 1);
 });

@@ -5,6 +5,7 @@
 import type { Attack, AttackSettings, Attempt, Leak } from '../attack.js';
 import type { Lessons } from '../fit-student.js';
 import { blackBoxStudent } from '../lab.js';
+import { record } from '../recorder.js';
 import { rowSpace } from '../row-space.js';
 import type { Target } from '../target.js';
 
@@ -17,15 +18,19 @@ export const logitExtraction: Attack = {
     topK - 1 > config.hiddenSize
       ? null
       : `each row releases ${topK} values and has ${config.hiddenSize + 1} unknowns: more rows never determine them`,
+  // All log-probabilities, where it must succeed.
+  control: (unlocked) => ({ ...unlocked, topK: unlocked.config.vocabSize }),
   run,
 };
 
 async function run(target: Target, settings: AttackSettings): Promise<Attempt> {
-  const { lessons } = settings;
-  const recordedTokens = lessons.released!.reduce((sum, { rows }) => sum + rows, 0);
-  const clone = await blackBoxStudent(target.config, lessons, settings);
-  const leak = extract(lessons, target.config.vocabSize, target.config.hiddenSize);
-  return { clone, leak, recordedTokens, queries: lessons.examples.length, bytes: recordedTokens * target.topK * 8 };
+  const { examples } = settings.lessons;
+  const { vocabSize, hiddenSize } = target.config;
+  const seen = await record(target.runner, await target.session(), examples, { k: target.topK, temperature: 1 });
+  const leak = extract({ examples, released: seen.traces.map(({ released }) => released) }, vocabSize, hiddenSize);
+  const clone = await blackBoxStudent(target.config, settings.lessons, settings);
+  const recordedTokens = seen.releasedRows;
+  return { clone, leak, recordedTokens, queries: examples.length, bytes: recordedTokens * target.topK * 8 };
 }
 
 /** Rows beyond a few times the width add nothing but work. */
