@@ -1,6 +1,7 @@
 // Fine-tuning from the locked weights: a copied bundle as the start of a training run on the attacker's own text, on all of it or little.
 // Zone: owner (as attacker). The copier has text alone; a licensed user also has the released rows, and need not record anything.
-// What the enclave holds starts from random. The better one of start and end, by text kept back, is the clone.
+// What the enclave holds starts from random. The better one of start and end, by text kept back, is the clone. Adapters (LoRA) are not
+// tried: the trainer has none.
 import { RandomStream } from '../../edge/data/random.js';
 import type { Student } from '../../edge/train/student.js';
 import { expectedTensors } from '../../model/checkpoint/expected-tensors.js';
