@@ -18,9 +18,21 @@ export interface AttackSettings {
   readonly lessons: Lessons;
 }
 
+/** Of the hidden width and the head, from released log-probabilities alone. */
+export interface Leak {
+  /** Found rank of the log-probabilities, their normaliser taken away; at most the hidden width. */
+  readonly rank: number;
+  /** Orthonormal basis [rank, vocabulary] of the space that the head's columns are said to span. */
+  readonly span: Float64Array;
+}
+
 /** One clone, measured by whoever runs the attack. */
 export interface Attempt {
   readonly clone: Student;
+  /** What this adversary has without the bundle; where it is better than the black-box student, the advantage is taken over it. */
+  readonly baseline?: Student;
+  /** What was learned of the model short of a clone. */
+  readonly leak?: Leak;
   /** Rows released to the attacker. */
   readonly recordedTokens: number;
   /** Texts passed through the teacher. */
@@ -39,5 +51,7 @@ export interface Attack {
   readonly sources: readonly string[];
   /** Why the attack has nothing to work on here (it is then not run and stands at the black-box line); null when it applies. */
   idleReason(target: Target): string | null;
+  /** Where the unlocked model as it is cannot show that the attack works: the weaker one that can. */
+  control?(unlocked: Target): Target;
   run(target: Target, settings: AttackSettings): Promise<Attempt>;
 }

@@ -4,6 +4,7 @@ import type { TeacherRows } from '../edge/cache/rows.js';
 import { createBatches } from '../edge/data/batches.js';
 import type { Example } from '../edge/data/example.js';
 import { lossChunkRows } from '../edge/prepare.js';
+import { Evaluator } from '../edge/train/evaluate.js';
 import { learningRateAt } from '../edge/train/schedule.js';
 import { Stepper } from '../edge/train/stepper.js';
 import type { Student } from '../edge/train/student.js';
@@ -70,5 +71,20 @@ export async function fitStudent(student: Student, lessons: Lessons, options: Fi
     }
   } finally {
     await stepper.close();
+  }
+}
+
+const EVALUATION_ROWS = 4;
+
+/** Cross-entropy of texts under a student, nats per token: an attacker's own measure. */
+export async function textLoss(student: Student, examples: readonly Example[]): Promise<number> {
+  const data = trainingData({ examples, released: null }, EVALUATION_ROWS, 0, false);
+  const { rows, columns } = data.batches;
+  const chunkRows = lossChunkRows(rows * columns, student.config.vocabSize);
+  const evaluator = await Evaluator.open(student, data, { temperature: 1, chunkRows });
+  try {
+    return (await evaluator.evaluate(student)).nll;
+  } finally {
+    await evaluator.close();
   }
 }

@@ -30,6 +30,8 @@ export interface Trial extends Measures {
   readonly advantage: number;
   readonly advantageAgreement: number;
   readonly advantageKl: number;
+  /** Of attacks that leak instead of cloning: rank of the log-probabilities found; the hidden width when all is out. */
+  readonly leakedRank?: number;
 }
 
 export interface Finding {
@@ -133,11 +135,12 @@ export async function auditTarget(
         trials.get(attack)!.push(trial);
         done += 1;
         if (budgetTokens !== budgets.at(-1)) continue;
-        const against = await once(
-          shared.controls,
-          `${attack.name}/${seed}`,
-          async () => (await attempt(attack, control, lab, settings, blackBox)).advantage,
-        );
+        const relatives = target.ancestor === undefined ? '' : 'with ancestor';
+        const against = await once(shared.controls, `${attack.name}/${seed}/${relatives}`, async () => {
+          const tried = await attempt(attack, attack.control?.(control) ?? control, lab, settings, blackBox);
+          // An attack that leaks instead of cloning has succeeded by the share of the hidden width that it finds.
+          return tried.leakedRank === undefined ? tried.advantage : tried.leakedRank / target.config.hiddenSize;
+        });
         controls.get(attack)!.push(against);
       }
     }
@@ -186,12 +189,13 @@ async function attempt(
   blackBox: Measures,
 ): Promise<Trial> {
   const started = performance.now();
-  const { clone, recordedTokens, queries, bytes } = await attack.run(target, settings);
+  const { clone, baseline, leak, recordedTokens, queries, bytes } = await attack.run(target, settings);
   const seconds = (performance.now() - started) / 1000;
   const measures = await lab.measure(clone);
-  const { agreement, kl } = advantages(measures, blackBox);
+  const line = baseline === undefined ? blackBox : better(blackBox, await lab.measure(baseline));
+  const { agreement, kl } = advantages(measures, line);
   const { seed, budgetTokens } = settings;
-  const advantage = advantageOf(measures, blackBox);
+  const advantage = advantageOf(measures, line);
   return {
     ...measures,
     seed,
@@ -203,7 +207,12 @@ async function attempt(
     advantage,
     advantageAgreement: agreement,
     advantageKl: kl,
+    ...(leak === undefined ? {} : { leakedRank: leak.rank }),
   };
+}
+
+function better(a: Measures, b: Measures): Measures {
+  return { agreement: Math.max(a.agreement, b.agreement), kl: Math.min(a.kl, b.kl) };
 }
 
 /** What a licence of `budgetTokens` buys: texts in an order drawn from the seed, and their released rows. */

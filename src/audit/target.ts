@@ -20,6 +20,8 @@ export interface Target {
   readonly plan: Plan;
   /** Readable in the bundle. */
   readonly weights: LockedWeights;
+  /** Public checkpoint of the same shape that the teacher descends from, or shares an ancestor with, by tensor name. */
+  readonly ancestor?: ReadonlyMap<string, Float32Array>;
   /** Largest k that the licence releases. */
   readonly topK: number;
   readonly runner: Runner;
