@@ -119,7 +119,7 @@ test('wrong input is refused, by name, before anything is attacked', async (t) =
   assert.equal((await failure('audit', a.bundle, '--model', STORIES, '--keys', b.keys)).code, 'bundle-signature');
   const mixed = join(folder, 'mixed.keys');
   const [own, other] = await Promise.all([a, b].map(async ({ keys }) => JSON.parse(await readFile(keys, 'utf8'))));
-  await writeFile(mixed, JSON.stringify({ ...own, lockSeed: other.lockSeed }));
+  await writeFile(mixed, JSON.stringify({ ...own, lockSeed: other.lockSeed }), { mode: 0o600 });
   assert.equal((await failure('audit', a.bundle, '--model', STORIES, '--keys', mixed)).code, 'lock-keys');
   for (const words of [
     ['audit', a.bundle, '--model', STORIES],
