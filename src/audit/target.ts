@@ -21,7 +21,7 @@ export interface Target {
   /** Readable in the bundle. */
   readonly weights: LockedWeights;
   /** Public checkpoint of the same shape that the teacher descends from, or shares an ancestor with, by tensor name. */
-  readonly ancestor?: ReadonlyMap<string, Float32Array>;
+  readonly ancestor?: ReadonlyMap<string, Float32Array> | undefined;
   /** Largest k that the licence releases. */
   readonly topK: number;
   readonly runner: Runner;
@@ -45,6 +45,16 @@ export async function bundleTarget(teacher: LockedTeacher, placement: string, to
   };
 }
 
+/** Every weight of an unlocked checkpoint, head apart from embedding. */
+export async function readWeights(config: DecoderConfig, tensors: TensorSource): Promise<Map<string, Float32Array>> {
+  const weights = new Map<string, Float32Array>();
+  for (const { name } of expectedTensors(cloneConfig(config))) {
+    const tied = name === 'lm_head.weight' && config.tieWordEmbeddings;
+    weights.set(name, await tensors.read(tied ? 'model.embed_tokens.weight' : name));
+  }
+  return weights;
+}
+
 /** The control: no lock, no enclave, everything readable. */
 export async function unlockedTarget(
   config: DecoderConfig,
@@ -52,11 +62,7 @@ export async function unlockedTarget(
   runner: Runner,
   topK: number,
 ): Promise<Target> {
-  const weights = new Map<string, Float32Array>();
-  for (const { name } of expectedTensors(cloneConfig(config))) {
-    const tied = name === 'lm_head.weight' && config.tieWordEmbeddings;
-    weights.set(name, await tensors.read(tied ? 'model.embed_tokens.weight' : name));
-  }
+  const weights = await readWeights(config, tensors);
   const plan = acceleratorPlan(config.numHiddenLayers);
   return {
     scheme: 'none',

@@ -11,6 +11,7 @@ export function commandOf(options: AuditVerbOptions): string {
     ...(keys === null
       ? [`--schemes ${options.schemes.join(' ')}`, `--placements ${options.placements.join(' ')}`]
       : [`--keys ${basename(keys)}`]),
+    ...(options.ancestor === null ? [] : [`--ancestor ${basename(options.ancestor)}`]),
     ...(attacks === null ? [] : [`--attacks ${attacks}`]),
     ...(options.quick ? ['--quick'] : []),
     `--budget_tokens ${options.budgetTokens.join(',')}`,

@@ -24,6 +24,7 @@ import { renderReport } from '../report/page.js';
 import type { Context } from '../verb.js';
 import type { AuditVerbOptions } from '../verbs/audit.js';
 import { describeMachine, programVersion } from './about.js';
+import { readAncestor } from './ancestor.js';
 import { type AuditTexts, checkedText, readAuditTexts } from './audit-texts.js';
 import { type AuditedBundle, asAudited, checkOriginal, lockAll, openGiven } from './audited-bundles.js';
 import { commandOf } from './command-of.js';
@@ -32,7 +33,9 @@ import { auditPage, auditText } from './present.js';
 export async function runAudit(options: AuditVerbOptions, context: Context): Promise<AuditReport> {
   const started = performance.now();
   const chosen = chooseAttacks<{ readonly name: string }>(options.attacks, [...ATTACKS, ...PROBES]);
-  const attacks = ATTACKS.filter((attack) => chosen.includes(attack));
+  const attacks = ATTACKS.filter((attack) => chosen.includes(attack)).filter(
+    ({ adversary }) => adversary !== 'ancestor' || options.ancestor !== null,
+  );
   const probes = PROBES.filter((probe) => chosen.includes(probe));
   const folder = await mkdtemp(join(tmpdir(), 'distillock-audit-'));
   // A second Ctrl-C ends the process at once; what was locked here goes all the same.
@@ -94,7 +97,8 @@ async function openAll(options: AuditVerbOptions, folder: string, context: Conte
       const { config, accelerator } = original;
       const lab = await openLab({ config, original: accelerator, texts: texts.texts, heldOut: texts.heldOut });
       const topK = Math.min(asked, config.vocabSize);
-      const control = await unlockedTarget(config, checkpoint.tensors, accelerator, topK);
+      const ancestor = options.ancestor === null ? undefined : await readAncestor(options.ancestor, config);
+      const control = { ...(await unlockedTarget(config, checkpoint.tensors, accelerator, topK)), ancestor };
       return { original, bundles, texts, lab, control, topK, folder };
     } finally {
       await checkpoint.tensors.close();
@@ -145,7 +149,7 @@ async function attackAll(
         notBefore: now - 60,
         expires: now + 30 * 86_400,
       });
-      const target = await bundleTarget(teacher, placement, topK);
+      const target = { ...(await bundleTarget(teacher, placement, topK)), ancestor: control.ancestor };
       const found = await auditTarget(target, control, lab, {
         attacks,
         budgets,

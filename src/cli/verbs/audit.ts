@@ -17,6 +17,8 @@ export interface AuditVerbOptions {
   /** `accelerator`, `enclave`, `shielded:PARTS`. */
   readonly placements: readonly string[];
   /** Names, comma-separated; null: all. */
+  /** Public checkpoint that the model descends from, or a relative of it; null: that adversary is left out. */
+  readonly ancestor: string | null;
   readonly attacks: string | null;
   /** Ascending. */
   readonly budgetTokens: readonly number[];
@@ -63,7 +65,11 @@ export const auditHelp: VerbHelp<AuditVerbOptions> = {
         new Option('--schemes <name...>', 'without a bundle: schemes to lock with (default: both)').choices(SCHEMES),
       )
       .option('--placements <where...>', `without a bundle: placements to lock into (default: ${PLACEMENTS.join(' ')})`)
-      .option('--attacks <names>', 'comma-separated (default: all)')
+      .option(
+        '--ancestor <dir|file|hub-id>',
+        'public checkpoint that the model was fine-tuned from, or a relative of it',
+      )
+      .option('--attacks <names>', 'comma-separated (default: all; those of an ancestor only with --ancestor)')
       .option(
         '--budget_tokens <n,n,…>',
         `rows that a licence releases to the attacker (default: ${FULL.budgetTokens})`,
@@ -105,6 +111,7 @@ export const auditHelp: VerbHelp<AuditVerbOptions> = {
       keys: raw.keys ?? null,
       schemes: [...new Set<Scheme>(raw.schemes ?? SCHEMES)],
       placements: [...new Set<string>(raw.placements ?? PLACEMENTS)],
+      ancestor: raw.ancestor ?? null,
       attacks: raw.attacks ?? null,
       budgetTokens: raw.budget_tokens ?? standard.budgetTokens,
       seeds: raw.seeds ?? standard.seeds,

@@ -1,0 +1,22 @@
+// `--ancestor`: the weights of a public checkpoint that the audited model descends from, or of a relative. Zone: owner (as attacker).
+import { readWeights } from '../../audit/target.js';
+import { openCheckpoint } from '../../model/checkpoint/open.js';
+import type { DecoderConfig } from '../../model/config.js';
+import { MalformedError } from '../../trusted/wire/errors.js';
+
+const SHAPE = ['modelType', 'vocabSize', 'hiddenSize', 'intermediateSize', 'numHiddenLayers', 'headDim'] as const;
+
+/** Throws MalformedError('audit-ancestor') when its shape is another than that of the model. */
+export async function readAncestor(source: string, config: DecoderConfig): Promise<Map<string, Float32Array>> {
+  const { config: found, tensors } = await openCheckpoint(source);
+  try {
+    const differs = SHAPE.find((key) => found[key] !== config[key]);
+    if (differs !== undefined) {
+      const message = `${source} is no ancestor of this model: ${differs} is ${found[differs]} there and ${config[differs]} here`;
+      throw new MalformedError('audit-ancestor', message, { ancestor: source });
+    }
+    return await readWeights(found, tensors);
+  } finally {
+    await tensors.close();
+  }
+}
