@@ -1,8 +1,8 @@
 // Text that the owner has a model quantised on, as token sequences of equal length. Zone: owner.
 // Read and tokenised as training data is: plain text, jsonl, chat, prompt and completion.
-import { readFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { readDataset } from '../edge/data/read.js';
+import { isPlainText, readDataset } from '../edge/data/read.js';
 import type { DataRecord } from '../edge/data/record.js';
 import { tokeniseRecords } from '../edge/data/tokenise.js';
 import { openChatTemplate } from '../model/chat-template.js';
@@ -72,10 +72,16 @@ export async function readCalibration(
     const message = `${file} has ${found} tokens of calibration text; give at least ${leastTokens}, some thousands are better`;
     throw new MalformedError('calibration-short', message, { file, tokens: found });
   }
-  if (/\.(jsonl|ndjson|json)$/i.test(file)) return documents;
-  const text = (await readFile(file, 'utf8')).slice(0, tokens * charactersPerToken);
-  const plain = cut(tokenizer.encode(text).subarray(0, found), length);
+  if (!isPlainText(file)) return documents;
+  const plain = cut(tokenizer.encode(await beginningOf(file, tokens * charactersPerToken)).subarray(0, found), length);
   return documents.map((ids, i) => (i % 2 === 0 ? (plain[i] ?? ids) : ids));
+}
+
+/** At most `bytes` of UTF-8 text that `readDataset` has found sound. A character that the end cuts through is left out. */
+async function beginningOf(file: string, bytes: number): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of createReadStream(file, { end: bytes - 1 })) chunks.push(chunk as Uint8Array);
+  return new TextDecoder().decode(Buffer.concat(chunks), { stream: true });
 }
 
 /** Whole sequences of `length`; what is left at the end is not used. */
