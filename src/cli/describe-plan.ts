@@ -26,6 +26,18 @@ function ranges(numbers: readonly number[]): string[] {
   return runs.map(([first, end]) => (first === end ? String(first) : `${first}-${end}`));
 }
 
+/** As `--placement` spells it. */
+export function placementOf({ embedding, blocks, head }: Plan): string {
+  const parts: [string, Plan['head']][] = [
+    ['embedding', embedding],
+    ...blocks.map((place, i): [string, Plan['head']] => [String(i), place]),
+    ['head', head],
+  ];
+  const inside = parts.flatMap(([name, place]) => (place === 'enclave' ? [name] : []));
+  if (inside.length === 0) return 'accelerator';
+  return inside.length === parts.length ? 'enclave' : `shielded:${inside.join(',')}`;
+}
+
 export function describePlan({ embedding, blocks, head }: Plan): string {
   const all = `embedding, ${blocks.length} blocks, head`;
   const numbers = blocks.flatMap((place, i) => (place === 'enclave' ? [i] : []));

@@ -120,7 +120,10 @@ function describe(
 ): string[] {
   return [
     `${formatNumber(tokens)} of ${formatNumber(totalTokens)} ${unit}`,
-    ...(tokensPerSecond === null ? [] : [`${formatNumber(Math.round(tokensPerSecond))} ${unit}/s`]),
+    // Slower than one a second: the time left says it better.
+    ...(tokensPerSecond === null || tokensPerSecond < 0.5
+      ? []
+      : [`${formatNumber(Math.round(tokensPerSecond))} ${unit}/s`]),
     ...(loss === undefined ? [] : [`loss ${loss.toFixed(3)}`]),
     ...(secondsLeft === null ? [] : [`${formatDuration(secondsLeft)} left`]),
     ...(budgetLeft === undefined ? [] : [`budget ${formatNumber(budgetLeft)} left`]),

@@ -1,7 +1,7 @@
 // The body of `distillock verify-lock`: opens both models, cuts the text into windows, compares, and fails when the lock changed anything.
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { type Bundle, openBundle } from '../edge/bundle.js';
+import { openBundle } from '../edge/bundle.js';
 import { openUnlockedModel, type UnlockedModel } from '../edge/teacher/unlocked-model.js';
 import { describeFileError } from '../model/files.js';
 import { openTokenizer } from '../model/tokenizer.js';
@@ -13,6 +13,7 @@ import type { Quantization } from '../trusted/wire/manifest.js';
 import { InterruptedError } from './errors.js';
 import { logProbabilitiesOf, openOwnerModel } from './owner-model.js';
 import { askPassphrase } from './passphrase.js';
+import { checkSameModel } from './same-model.js';
 import { renderTable } from './table.js';
 import { formatNumber } from './terminal.js';
 import type { Context } from './verb.js';
@@ -61,21 +62,6 @@ export async function runVerifyLock(options: VerifyLockOptions, context: Context
   } finally {
     await plain.close();
   }
-}
-
-async function checkSameModel({ dir, config, manifest }: Bundle, plain: UnlockedModel, model: string): Promise<void> {
-  const shape = ({ eosTokenIds: _, ...rest }: Bundle['config']): object => rest;
-  const [locked, original] = [shape(config), shape(plain.config)] as Record<string, unknown>[];
-  const refuse = (key: string, found: string): never => {
-    const message = `${dir} was not locked from ${model}: ${found}; name the checkpoint that was locked`;
-    throw new MalformedError('model-differs', message, { bundle: dir, model, key });
-  };
-  for (const [name, value] of Object.entries(locked!)) {
-    const [ours, theirs] = [JSON.stringify(value), JSON.stringify(original![name])];
-    if (ours !== theirs) refuse(name, `${name} is ${ours} in the bundle and ${theirs} in the checkpoint`);
-  }
-  if ((await openTokenizer(plain.tokenizer)).hash !== manifest.tokenizerSha256)
-    refuse('tokenizer.json', 'their tokenizers differ');
 }
 
 /** The text as windows of token ids; BOS, where the tokenizer adds one, begins the text only. */

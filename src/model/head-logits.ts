@@ -3,7 +3,6 @@
 import type { Dim, Graph, Value } from '../graph/graph.js';
 import type { DecoderConfig } from './config.js';
 import { createLinear, int8Product, type LinearFormat, quantiseRows } from './linear-lowering.js';
-import { scalesName } from './quantise.js';
 import { headBiasWeight, headWeight, type SegmentWeight } from './weights.js';
 
 export interface HeadInputs {
@@ -30,10 +29,8 @@ export function headLogits(
   const scaled = (x: Value): Value => (early ? times(x, inverseTemperature) : x);
   let logits: Value;
   if (format === 'int8') {
-    const matrix = graph.weight(weight.name, [config.hiddenSize, columns], 'int8');
     const rows = quantiseRows(graph, hidden);
-    const scales = graph.weight(scalesName(weight.name), [columns]);
-    logits = int8Product(graph, { ...rows, factors: scaled(rows.factors) }, matrix, scales);
+    logits = int8Product(graph, { ...rows, factors: scaled(rows.factors) }, weight.name, columns);
   } else if (format !== 'float32') {
     logits = createLinear(graph, format).product(scaled(hidden), weight);
   } else {

@@ -1,7 +1,8 @@
 // How a linear layer of a forward graph is computed: float32, int8 weights with int8 activations, or weights in quantised blocks. Zone: edge, owner and enclave graphs.
-// DESIGN section 4. Unsigned activations times signed weights is the combination that the runtime has fast kernels for.
-import type { Graph, Value } from '../graph/graph.js';
-import { hadamard, neuronMix, scalesName } from './quantise.js';
+// DESIGN section 4. In int8 both sides are unsigned. Unsigned times signed is as fast with VNNI, but elsewhere its kernels add pairs of products in
+// 16 bits, saturating; unsigned times unsigned is exact on every CPU (docs/results/int8.md).
+import type { Dim, Graph, Value } from '../graph/graph.js';
+import { hadamard, neuronMix, scalesName, weightZero } from './quantise.js';
 import { blockShapes, blockSize, zerosName } from './quantise-blocks.js';
 import type { SegmentWeight } from './weights.js';
 
@@ -52,9 +53,7 @@ class Int8Linear implements LinearLowering {
       rows = quantiseRows(this.#graph, mixed(this.#graph, x, neuronMix(weight)));
       this.#quantised.set(x, rows);
     }
-    const w = this.#graph.weight(weight.name, weight.shape, 'int8');
-    const scales = this.#graph.weight(scalesName(weight.name), [weight.shape[1]!]);
-    return int8Product(this.#graph, rows, w, scales);
+    return int8Product(this.#graph, rows, weight.name, weight.shape[1]!);
   }
 }
 
@@ -90,6 +89,7 @@ export interface QuantisedRows {
 }
 
 const contrib = 'com.microsoft';
+const activationZero = 128;
 const step = 1 / 127;
 
 export function quantiseRows(graph: Graph, x: Value): QuantisedRows {
@@ -102,17 +102,19 @@ export function quantiseRows(graph: Graph, x: Value): QuantisedRows {
   const factors = graph.emitOne('Max', [largest, opposite, graph.scalar(1e-30)], { shape });
   const inverse = graph.emitOne('Reciprocal', [factors], { shape });
   const unit = graph.emitOne('Mul', [x, inverse], { shape: x.shape });
-  const codes = graph.emitOne('QuantizeLinear', [unit, graph.scalar(step), graph.uint8(128)], {
+  const codes = graph.emitOne('QuantizeLinear', [unit, graph.scalar(step), graph.uint8(activationZero)], {
     shape: x.shape,
     dtype: 'uint8',
   });
   return { codes, factors };
 }
 
-/** Quantised rows [..., in] · w [in, out] (int8), with the scales [out] of w's columns. */
-export function int8Product(graph: Graph, { codes, factors }: QuantisedRows, w: Value, scales: Value): Value {
-  const shape = [...codes.shape.slice(0, -1), w.shape[1]!];
-  const inputs = [codes, w, graph.scalar(step), scales, graph.uint8(128)];
+/** Quantised rows [..., in] times the int8 weight `name` [in, columns]. */
+export function int8Product(graph: Graph, { codes, factors }: QuantisedRows, name: string, columns: Dim): Value {
+  const w = graph.weight(name, [codes.shape.at(-1)!, columns], 'uint8');
+  const scales = graph.weight(scalesName(name), [columns]);
+  const shape = [...codes.shape.slice(0, -1), columns];
+  const inputs = [codes, w, graph.scalar(step), scales, graph.uint8(activationZero), graph.uint8(weightZero)];
   const y = graph.emitOne('MatMulIntegerToFloat', inputs, { shape }, {}, contrib);
   return graph.emitOne('Mul', [y, factors], { shape });
 }

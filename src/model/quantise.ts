@@ -1,15 +1,19 @@
 // Weights as int8, symmetric, one scale per output column. Zone: owner (writes them) and edge (reference runs). DESIGN section 4.
+// Stored unsigned, around 128: signed ones would be multiplied wrongly on CPUs without VNNI (linear-lowering.ts).
 // What the feed-forward hands to `down` has outliers that no lock turns away: an orthogonal mix inside groups of neurons spreads them
 // (as in QuaRot, arXiv 2404.00456). The graph mixes the activations, the weight absorbs the inverse here.
 import type { SegmentWeight } from './weights.js';
 
-/** A weight [in, out] as int8 and the factor of each of its columns. */
+/** A weight [in, out] in eight bits and the factor of each of its columns. */
 export interface Int8Weight {
-  /** [in, out] row-major, −127 … 127. */
-  readonly data: Int8Array<ArrayBuffer>;
-  /** [out]: w ≈ data · scale. */
+  /** [in, out] row-major, 1 … 255. */
+  readonly codes: Uint8Array<ArrayBuffer>;
+  /** [out]: w ≈ (code − 128) · scale. */
   readonly scales: Float32Array<ArrayBuffer>;
 }
+
+/** The code of weight 0. */
+export const weightZero = 128;
 
 /** Largest group of neurons that is mixed: 32 costs 5 % of a block's time, more gains nothing. */
 const largestMix = 32;
@@ -72,11 +76,11 @@ export function quantiseColumns(weight: Float32Array, inputs: number, outputs: n
   }
   for (let j = 0; j < outputs; j += 1) scales[j]! /= 127;
   const inverse = scales.map((scale) => (scale === 0 ? 0 : 1 / scale));
-  const data = new Int8Array(weight.length);
+  const codes = new Uint8Array(weight.length);
   for (let i = 0; i < inputs; i += 1) {
     const row = i * outputs;
     for (let j = 0; j < outputs; j += 1)
-      data[row + j] = Math.max(-127, Math.min(127, Math.round(weight[row + j]! * inverse[j]!)));
+      codes[row + j] = weightZero + Math.max(-127, Math.min(127, Math.round(weight[row + j]! * inverse[j]!)));
   }
-  return { data, scales };
+  return { codes, scales };
 }

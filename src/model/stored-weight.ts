@@ -38,7 +38,7 @@ export function storedTensors(weight: SegmentWeight, data: Float32Array): Stored
   if (format === 'float32') return [{ name, data, shape }];
   const [inputs, outputs] = shape as [number, number];
   if (format === 'int8') {
-    const { data: codes, scales } = quantiseWeight(weight, data);
+    const { codes, scales } = quantiseWeight(weight, data);
     return [
       { name, data: codes, shape },
       { name: scalesName(name), data: scales, shape: [outputs] },

@@ -59,7 +59,7 @@ export function leastTeeBytes(config: DecoderConfig, precision: EnclavePrecision
   );
   const bytes = inputs.reduce((sum, { shape, dtype }) => {
     const elements = shape.reduce<number>((product, length) => product * Number(length), 1);
-    return sum + elements * (dtype === 'int8' ? 1 : 4);
+    return sum + elements * (dtype === 'uint8' ? 1 : 4);
   }, 0);
   return 2 * bytes + SMALLEST_BATCH * 4 * (config.hiddenSize + activationFloats(config));
 }
@@ -128,17 +128,23 @@ export function choosePlacement(facts: PlacementFacts): Placement {
 export function parsePlacement(text: string, facts: PlacementFacts): Placement {
   const { config } = facts;
   if (text === 'auto') return choosePlacement(facts);
-  if (text === 'accelerator') {
-    const reasons = ['as asked: everything on the accelerator; a recorder of a licensed session can clone the model'];
-    return { plan: acceleratorPlan(config.numHiddenLayers), precision: 'float32', reasons };
-  }
   if (text === 'enclave') return enclavePlacement(facts, cheapPrecision(facts), ['as asked: everything inside']);
+  const plan = planNamed(text, config.numHiddenLayers);
+  const reason =
+    text === 'accelerator'
+      ? 'as asked: everything on the accelerator; a recorder of a licensed session can clone the model'
+      : 'as asked: the named parts inside; a recorder of a licensed session can still clone the model';
+  return { plan, precision: 'float32', reasons: [reason] };
+}
+
+/** The plan of `accelerator`, `enclave` or `shielded:PARTS`. Throws MalformedError('placement' | 'plan-part'). */
+export function planNamed(text: string, blocks: number): Plan {
+  if (text === 'accelerator') return acceleratorPlan(blocks);
+  if (text === 'enclave') return uniformPlan(blocks, 'enclave');
   const parts = /^shielded:(.+)$/.exec(text)?.[1]?.split(',');
   if (parts === undefined) {
     const message = `placement "${text}" is not auto, accelerator, enclave or shielded:PART,PART…`;
     throw new MalformedError('placement', message, { placement: text });
   }
-  const plan = shieldedPlan(config.numHiddenLayers, parts);
-  const reasons = ['as asked: the named parts inside; a recorder of a licensed session can still clone the model'];
-  return { plan, precision: 'float32', reasons };
+  return shieldedPlan(blocks, parts);
 }

@@ -94,7 +94,7 @@ class SealedDraft {
     const weight = { ...streamed.weight, shape };
     const quantised = once(async () => quantiseWeight(weight, await read()), 2);
     return [
-      this.tensor(first!.name, 'int8', shape, async () => (await quantised()).data),
+      this.tensor(first!.name, 'uint8', shape, async () => (await quantised()).codes),
       this.tensor(scales.name, 'float32', [shape[1]!], async () => (await quantised()).scales),
     ];
   }

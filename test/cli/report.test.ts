@@ -97,3 +97,36 @@ test('the documented demo report passes the schema, a wrong one does not', () =>
   assert.ok(!demoReportSchema.safeParse({ ...example, budget: { granted: 1 } }).success);
   assert.ok(!demoReportSchema.safeParse({ ...example, teacher: { nll: Number.NaN } }).success);
 });
+
+test('findings come first, details last, marked cells by their text, and logarithmic curves show every point', () => {
+  const points = [10, 100, 1000].map((x) => [x, x / 1000] as const);
+  const page = renderReport({
+    ...data,
+    findings: [`first ${nasty}`],
+    tables: [{ ...data.tables[0]!, columns: [{ title: 'verdict', tones: { [nasty]: 'bad' } }, { title: 'KL' }] }],
+    curves: [
+      {
+        title: 'c',
+        xLabel: 'x',
+        yLabel: 'y',
+        logX: true,
+        levels: [{ name: 'level', y: 0.5 }],
+        series: [{ name: 's', points }],
+      },
+    ],
+    details: [{ ...data.tables[0]!, title: 'details' }],
+  });
+  assert.ok(
+    page.indexOf('first &lt;') < page.indexOf('<table>') && page.indexOf('id="chart-0"') < page.indexOf('>details<'),
+  );
+  assert.match(page, /<th scope="row" class="bad">&lt;\/script&gt;/);
+  assert.match(page, /<th scope="row">1,000<\/th><td class="number">1<\/td>/);
+  const script = [...page.matchAll(/<script>([\s\S]*?)<\/script>/g)][1]![1]!;
+  const [chart] = new Function(`${script.split('\n')[0]} return charts;`)() as { levels: number; data: unknown }[];
+  assert.equal(chart!.levels, 1);
+  assert.deepEqual(chart!.data, [
+    [10, 100, 1000],
+    [0.01, 0.1, 1],
+    [0.5, 0.5, 0.5],
+  ]);
+});

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { randomTensors } from '../../bench/workload/shapes.js';
 import { StreamedModel } from '../../bench/workload/streamed-model.js';
 import { equaliseNeurons } from '../../src/model/equalise-neurons.js';
-import { hadamard, neuronMix, quantiseColumns, quantiseWeight } from '../../src/model/quantise.js';
+import { hadamard, neuronMix, quantiseColumns, quantiseWeight, weightZero } from '../../src/model/quantise.js';
 import { readSegmentWeight } from '../../src/model/segment-weights.js';
 import { buildSegments } from '../../src/model/segments.js';
 import type { SegmentWeight } from '../../src/model/weights.js';
@@ -27,13 +27,14 @@ test('every element is within half a step, and each column uses its whole range'
   fc.assert(
     fc.property(matrices, ([columns, values]) => {
       const weight = Float32Array.from(values);
-      const { data, scales } = quantiseColumns(weight, weight.length / columns, columns);
+      const { codes, scales } = quantiseColumns(weight, weight.length / columns, columns);
       for (let j = 0; j < columns; j += 1) {
         let largest = 0;
         for (let i = j; i < weight.length; i += columns) {
-          const error = Math.abs(weight[i]! - data[i]! * scales[j]!);
-          assert.ok(error <= scales[j]! * 0.5001 + 1e-38, `${weight[i]} became ${data[i]} · ${scales[j]}`);
-          largest = Math.max(largest, Math.abs(data[i]!));
+          const value = codes[i]! - weightZero;
+          const error = Math.abs(weight[i]! - value * scales[j]!);
+          assert.ok(error <= scales[j]! * 0.5001 + 1e-38, `${weight[i]} became ${value} · ${scales[j]}`);
+          largest = Math.max(largest, Math.abs(value));
         }
         assert.equal(largest, scales[j]! > 1e-38 ? 127 : largest);
       }
@@ -43,8 +44,8 @@ test('every element is within half a step, and each column uses its whole range'
 });
 
 test('a column of zeros stays zero', () => {
-  const { data, scales } = quantiseColumns(Float32Array.of(0, 1, 0, -2), 2, 2);
-  assert.deepEqual([...data], [0, 64, 0, -127]);
+  const { codes, scales } = quantiseColumns(Float32Array.of(0, 1, 0, -2), 2, 2);
+  assert.deepEqual([...codes], [128, 192, 128, 1]);
   assert.equal(scales[0], 0);
 });
 
@@ -68,14 +69,14 @@ test('down is stored mixed by the matrix that the graph mixes its input by; othe
   assert.equal(neuronMix(named('model.layers.0.mlp.up_proj.weight')), 1);
   const [inputs, outputs] = down.shape as [number, number];
   const plain = Float32Array.from({ length: inputs * outputs }, (_, i) => Math.sin(i * i));
-  const { data, scales } = quantiseWeight(down, plain);
+  const { codes, scales } = quantiseWeight(down, plain);
   const h = hadamard(size);
   for (let i = 0; i < inputs; i += 1) {
     for (let j = 0; j < outputs; j += 1) {
       let mixed = 0;
       const first = i - (i % size);
       for (let k = 0; k < size; k += 1) mixed += h[(i % size) * size + k]! * plain[(first + k) * outputs + j]!;
-      assert.ok(Math.abs(mixed - data[i * outputs + j]! * scales[j]!) <= scales[j]! * 0.51);
+      assert.ok(Math.abs(mixed - (codes[i * outputs + j]! - weightZero) * scales[j]!) <= scales[j]! * 0.51);
     }
   }
 });

@@ -176,7 +176,7 @@ test('blocks of one shape are one graph, without weights and without the number 
     assert.notDeepEqual(first.weights[1]!.weight.parts, second.weights[1]!.weight.parts);
     const inputs = first.weights.flatMap((weight) => weight.inputs.map(({ name, dtype }) => `${name} ${dtype}`));
     const matrix = (name: string): string[] =>
-      format === 'int8' ? [`${name}.weight int8`, `${name}.weight.scale float32`] : [`${name}.weight float32`];
+      format === 'int8' ? [`${name}.weight uint8`, `${name}.weight.scale float32`] : [`${name}.weight float32`];
     assert.deepEqual(inputs, [
       'input_layernorm.weight float32',
       ...matrix('self_attn.qkv_proj'),

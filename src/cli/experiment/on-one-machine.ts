@@ -15,12 +15,16 @@ import { type OwnerKeys, saveOwnerKeys, saveOwnerPublicKey } from '../../owner/o
 import { EnvironmentError } from '../../trusted/wire/errors.js';
 import type { Receipt } from '../../trusted/wire/receipt.js';
 
-export interface LockedHere {
+/** A bundle together with its owner's secrets. */
+export interface OwnedBundle {
   readonly bundleDir: string;
-  /** The owner's secrets, in a file. */
-  readonly keyFile: string;
   readonly bundleId: string;
   readonly keys: OwnerKeys;
+}
+
+export interface LockedHere extends OwnedBundle {
+  /** The owner's secrets, in a file. */
+  readonly keyFile: string;
   readonly seconds: number;
 }
 
@@ -42,7 +46,7 @@ export async function lockHere(
 
 /** Starts an enclave for the bundle without a licence: it answers, and refuses. */
 export function startUnlicensed(
-  locked: LockedHere,
+  locked: OwnedBundle,
   stateDir: string,
   onNotice: (line: string) => void,
   ledger: EgressLedger = new EgressLedger(),

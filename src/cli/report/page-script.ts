@@ -11,14 +11,21 @@ function draw() {
     const box = document.getElementById('chart-' + i);
     const axis = { stroke: css('--soft'), grid: { stroke: css('--line'), width: 1 }, ticks: { stroke: css('--line'), width: 1 } };
     const few = chart.data[0].length < 30;
-    const series = chart.names.map((label, s) => ({
-      label, stroke: css('--c' + (s % 6)), width: 2, dash: s < 6 ? undefined : [6, 4], spanGaps: true,
+    const level = (s) => s >= chart.names.length - chart.levels;
+    const series = chart.names.map((label, s) => level(s) ? {
+      label, stroke: css('--soft'), width: 1, dash: [2, 4], points: { show: false }, value: (_, value) => short(value),
+    } : {
+      label, stroke: css('--c' + chart.styles[s].colour), width: 2, dash: chart.styles[s].dashed ? [6, 4] : undefined, spanGaps: true,
       points: { show: few }, value: (_, value) => short(value),
-    }));
+    });
+    const xs = chart.data[0];
+    const x = chart.logX ? { time: false, distr: 3, range: () => [xs[0] / 1.25, xs.at(-1) * 1.25] } : { time: false };
+    const ticks = chart.logX ? { splits: () => xs, filter: (_, at) => at,
+      values: (_, at) => at.map((tick) => tick.toLocaleString('en-US')) } : {};
     return new uPlot({
-      width: box.clientWidth, height: 260, scales: { x: { time: false } },
+      width: box.clientWidth, height: 260, scales: { x },
       series: [{ label: chart.xLabel, value: (_, value) => short(value) }, ...series],
-      axes: [{ ...axis, label: chart.xLabel }, { ...axis, label: chart.yLabel || undefined, size: 64,
+      axes: [{ ...axis, ...ticks, label: chart.xLabel }, { ...axis, label: chart.yLabel || undefined, size: 64,
         values: (_, ticks) => ticks.map((tick) => Math.abs(tick) >= 1e4 || (tick !== 0 && Math.abs(tick) < 1e-3) ? tick.toExponential() : short(tick)) }],
     }, chart.data, box);
   });

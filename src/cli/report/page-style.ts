@@ -2,9 +2,11 @@
 
 export const PAGE_STYLE = `
 :root { --paper: #fff; --ink: #1c1e21; --soft: #5a6068; --line: #d9dce1; --box: #f5f6f8; --warn: #8a4b00; --warn-box: #fff4e0;
+  --good: #00694f; --bad: #b3261e;
   --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #9f4f86; --c4: #946c00; --c5: #27789f; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #16181b; --ink: #e8eaed; --soft: #a3a9b2; --line: #34383e; --box: #1f2226; --warn: #ffc46b; --warn-box: #33270f;
+    --good: #2fd0a0; --bad: #ff8f85;
     --c0: #56b4e9; --c1: #ff8a3d; --c2: #2fd0a0; --c3: #e59ac6; --c4: #f0e442; --c5: #8ecae6; }
 }
 * { box-sizing: border-box; }
@@ -20,15 +22,18 @@ dt { color: var(--soft); font-size: .85rem; }
 dd { margin: 0; font-size: 1.15rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 .scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--c0); outline-offset: 2px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .9rem .35rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; font-weight: normal; }
 thead th { color: var(--soft); font-size: .85rem; }
 .number { text-align: right; }
+.good { color: var(--good); } .middling { color: var(--warn); } .bad { color: var(--bad); font-weight: 600; }
+li { max-width: 58rem; margin: .3rem 0; }
 figure { margin: 0; }
 .chart { width: 100%; min-height: 16rem; }
 figcaption, details { color: var(--soft); font-size: .9rem; }
 summary { cursor: pointer; padding: .3rem 0; }
 pre { background: var(--box); border-radius: 6px; padding: .8rem; overflow-x: auto; font-size: .85rem; color: var(--ink); }
 .u-legend { color: var(--ink); }
+.u-legend th, .u-legend td { white-space: normal; border: 0; }
 @media print { details { display: block; } }
 `;

@@ -26,10 +26,12 @@ export function renderReport(data: ReportData): string {
 <h1>${escapeHtml(data.title)}</h1>
 ${data.simulated ? SIMULATED : ''}
 ${pairs(data.summary)}
+${sentences('In plain words', data.findings ?? [])}
 ${data.tables.map(table).join('\n')}
 ${data.curves.map(figure).join('\n')}
+${(data.details ?? []).map(table).join('\n')}
 ${data.config === null ? '' : config(data.config)}
-${notes(data.notes)}
+${sentences('What this shows, and what not', data.notes)}
 </main>
 <script>${script}</script>
 <script>const charts = ${JSON.stringify(charts).replaceAll('<', '\\u003c')};\n${PAGE_SCRIPT}</script>
@@ -51,29 +53,52 @@ interface AlignedChart {
   readonly names: readonly string[];
   readonly xLabel: string;
   readonly yLabel: string;
+  readonly logX: boolean;
+  readonly styles: readonly { readonly colour: number; readonly dashed: boolean }[];
+  /** How many series at the end are level lines. */
+  readonly levels: number;
   /** x, then one list per series; null where a series has no point. */
   readonly data: readonly (readonly (number | null)[])[];
 }
 
-function alignSeries({ series, xLabel, yLabel }: ReportCurves): AlignedChart {
+function alignSeries({ series, xLabel, yLabel, logX = false, levels = [] }: ReportCurves): AlignedChart {
   const xs = [...new Set(series.flatMap(({ points }) => points.map(([x]) => x)))].sort((a, b) => a - b);
   const columns = series.map(({ points }) => {
     const at = new Map(points);
     return xs.map((x) => at.get(x) ?? null);
   });
-  return { names: series.map(({ name }) => name), xLabel, yLabel, data: [xs, ...columns] };
+  const names = [...series, ...levels].map(({ name }) => name);
+  const lines = levels.map(({ y }) => xs.map(() => y));
+  // Six colours; whatever comes after them is told apart by dashes.
+  const styles = series.map(({ colour, dashed }, i) => ({ colour: (colour ?? i) % 6, dashed: dashed ?? i >= 6 }));
+  return { names, xLabel, yLabel, logX, styles, levels: levels.length, data: [xs, ...columns, ...lines] };
 }
 
 function figure(curves: ReportCurves, index: number): string {
+  const label = `${curves.title}: ${curves.series.map(({ name }) => name).join(', ')} by ${curves.xLabel}; numbers below`;
+  const numbers = curves.logX === true ? pointsTable(curves) : endsTable(curves);
+  return `<section><h2>${escapeHtml(curves.title)}</h2>
+<figure><div class="chart" id="chart-${index}" role="img" aria-label="${escapeHtml(label)}"></div>
+<figcaption><details><summary>Numbers</summary>${numbers}</details></figcaption></figure></section>`;
+}
+
+function pointsTable(curves: ReportCurves): string {
+  const [xs = [], ...columns] = alignSeries({ ...curves, levels: [] }).data;
+  const titles = [curves.xLabel, ...curves.series.map(({ name }) => name)];
+  const rows = xs.map((x, i) => [x!.toLocaleString('en-US'), ...columns.map((ys) => short(ys[i] ?? undefined))]);
+  return grid(
+    titles.map((title, i) => ({ title, numeric: i > 0 })),
+    rows,
+  );
+}
+
+function endsTable(curves: ReportCurves): string {
   const ends = curves.series.map(({ name, points }) => {
     const lowest = Math.min(...points.map(([, y]) => y));
     return [name, short(points[0]?.[1]), short(points.at(-1)?.[1]), short(lowest), String(points.length)];
   });
   const columns = ['', 'first', 'last', 'lowest', 'points'].map((title, i) => ({ title, numeric: i > 0 }));
-  const label = `${curves.title}: ${curves.series.map(({ name }) => name).join(', ')} by ${curves.xLabel}; numbers below`;
-  return `<section><h2>${escapeHtml(curves.title)}</h2>
-<figure><div class="chart" id="chart-${index}" role="img" aria-label="${escapeHtml(label)}"></div>
-<figcaption><details><summary>Numbers</summary>${grid(columns, ends)}</details></figcaption></figure></section>`;
+  return grid(columns, ends);
 }
 
 function table({ title, caption, columns, rows }: ReportTable): string {
@@ -81,8 +106,13 @@ function table({ title, caption, columns, rows }: ReportTable): string {
 }
 
 function grid(columns: ReportTable['columns'], rows: readonly (readonly string[])[]): string {
+  const classOf = (text: string, i: number): string => {
+    const tone = columns[i]?.tones?.[text];
+    if (tone !== undefined) return ` class="${tone}"`;
+    return columns[i]?.numeric === true ? ' class="number"' : '';
+  };
   const cell = (tag: string, text: string, i: number, scope = ''): string =>
-    `<${tag}${scope}${columns[i]?.numeric === true ? ' class="number"' : ''}>${escapeHtml(text)}</${tag}>`;
+    `<${tag}${scope}${classOf(text, i)}>${escapeHtml(text)}</${tag}>`;
   const head = columns.map(({ title }, i) => cell('th', title, i, ' scope="col"')).join('');
   const body = rows.map(
     (row) =>
@@ -102,9 +132,9 @@ function config(settings: Readonly<Record<string, unknown>>): string {
   return `<section><h2>Configuration</h2><details><summary>All settings</summary><pre>${escapeHtml(lines.join('\n'))}</pre></details></section>`;
 }
 
-function notes(sentences: readonly string[]): string {
-  if (sentences.length === 0) return '';
-  return `<section><h2>What this shows, and what not</h2><ul>${sentences.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul></section>`;
+function sentences(title: string, lines: readonly string[]): string {
+  if (lines.length === 0) return '';
+  return `<section><h2>${escapeHtml(title)}</h2><ul>${lines.map((line) => `<li>${escapeHtml(line)}</li>`).join('')}</ul></section>`;
 }
 
 function short(value: number | undefined): string {

@@ -5,7 +5,12 @@ export interface ReportTable {
   readonly title: string;
   /** What the numbers mean, in a sentence. */
   readonly caption: string;
-  readonly columns: readonly { readonly title: string; readonly numeric?: boolean }[];
+  readonly columns: readonly {
+    readonly title: string;
+    readonly numeric?: boolean;
+    /** Cells with these texts are marked; the text says it as well, so nobody needs to see colours. */
+    readonly tones?: Readonly<Record<string, 'good' | 'middling' | 'bad'>>;
+  }[];
   readonly rows: readonly (readonly string[])[];
 }
 
@@ -13,9 +18,16 @@ export interface ReportCurves {
   readonly title: string;
   readonly xLabel: string;
   readonly yLabel: string;
+  /** Logarithmic x with a tick at every point; its numbers are shown point by point. */
+  readonly logX?: boolean;
+  /** Level lines. */
+  readonly levels?: readonly { readonly name: string; readonly y: number }[];
   readonly series: readonly {
     readonly name: string;
     readonly points: readonly (readonly [x: number, y: number])[];
+    /** Number of its colour, for series that belong together; the next one when absent. */
+    readonly colour?: number;
+    readonly dashed?: boolean;
   }[];
 }
 
@@ -24,8 +36,12 @@ export interface ReportData {
   /** The enclave was not a real one: the page says so at the top. */
   readonly simulated: boolean;
   readonly summary: readonly (readonly [name: string, value: string])[];
+  /** What came out, in plain sentences, before any number. */
+  readonly findings?: readonly string[];
   readonly tables: readonly ReportTable[];
   readonly curves: readonly ReportCurves[];
+  /** Tables that come after the curves. */
+  readonly details?: readonly ReportTable[];
   /** Settings, shown as they are; null: none. */
   readonly config: Readonly<Record<string, unknown>> | null;
   /** Plain sentences: what is protected and what is not. */

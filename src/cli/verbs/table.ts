@@ -32,6 +32,16 @@ export const VERBS: readonly VerbEntry[] = [
     load: async () => anyVerb((await import('./verify-lock.js')).verifyLock),
   },
   {
+    name: 'audit',
+    summary: 'attack a bundle as each adversary would, with the original as ground truth (owner)',
+    load: async () => anyVerb((await import('./audit.js')).audit),
+  },
+  {
+    name: 'advise',
+    summary: 'recommend scheme and placement from recorded audits, with reasons (owner)',
+    load: async () => anyVerb((await import('./advise.js')).advise),
+  },
+  {
     name: 'enclave',
     summary: 'start the enclave of a bundle: evidence, licence, state (edge)',
     load: async () => anyVerb((await import('./enclave.js')).enclave),

@@ -105,7 +105,11 @@ async function connectTo(socketPath: string, ledger?: EgressLedger): Promise<Enc
   return client;
 }
 
-async function enclaveGate(client: EnclaveClient, options: { topK: number; temperature: number }): Promise<Gate> {
+/** A session of the enclave behind `client`. Throws PolicyError when the licence does not allow it. */
+export async function enclaveGate(
+  client: EnclaveClient,
+  options: { topK: number; temperature: number },
+): Promise<Gate> {
   const session = await client.begin(options);
   return {
     authorise: (ids) => session.authorise(ids),

@@ -5,6 +5,9 @@ import { MalformedError } from '../../trusted/wire/errors.js';
 import type { Accelerator, BatchLayout, KeyValueCache, TopK } from './accelerator.js';
 import type { EnclaveLayout, Gate, Passed, Released } from './gate.js';
 
+/** What a forward pass needs of an accelerator; whoever wants to listen puts something else in its place. */
+export type Runner = Pick<Accelerator, 'config' | 'places' | 'run' | 'topK'>;
+
 /** Rows of ids without padding, one after the other, to the padded [batch × tokens]. */
 function padded(ids: Int32Array, { batch, tokens, lengths }: BatchLayout): Int32Array {
   const out = new Int32Array(batch * tokens);
@@ -20,12 +23,7 @@ function padded(ids: Int32Array, { batch, tokens, lengths }: BatchLayout): Int32
  * Token ids (all rows, no padding) → hidden states after the final norm, or the pass in which the enclave keeps them.
  * Throws MalformedError('positions-exceeded') for rows longer than the positions that a model has learned.
  */
-export async function forward(
-  accelerator: Accelerator,
-  gate: Gate,
-  ids: Int32Array,
-  layout: BatchLayout,
-): Promise<Passed> {
+export async function forward(accelerator: Runner, gate: Gate, ids: Int32Array, layout: BatchLayout): Promise<Passed> {
   const inside: EnclaveLayout = { ...layout, past: null };
   return through(accelerator, gate, ids, inside, (segment, input) => accelerator.run(segment, input, layout));
 }
@@ -50,7 +48,7 @@ export async function forwardNext(
 }
 
 async function through(
-  accelerator: Accelerator,
+  accelerator: Runner,
   gate: Gate,
   ids: Int32Array,
   layout: EnclaveLayout,
@@ -81,7 +79,7 @@ export type Rows =
 
 /** Prepares the k most likely next tokens at `positions` (indices into the padded batch); nothing is charged yet. */
 export async function askRows(
-  accelerator: Accelerator,
+  accelerator: Runner,
   passed: Passed,
   positions: Int32Array,
   k: number,

@@ -16,6 +16,8 @@ export interface StepGraphOptions extends BatchShape {
   /** Teacher entries per row; 0 trains on the text alone. */
   readonly topK: number;
   readonly optimiser: AdamWOptions;
+  /** Which parameters are trained; all when absent. The others are inputs that stay as they are. */
+  readonly trainable?: (name: string) => boolean;
 }
 
 interface ForwardPass {
@@ -46,8 +48,9 @@ export function declareTargets(
 
 // Forward, loss and gradients; outputs `kd` and `ce`.
 function forwardAndBackward(config: DecoderConfig, options: StepGraphOptions): ForwardPass {
+  const trainable = options.trainable ?? (() => true);
   const graph = new Graph();
-  const layers = new TrainingLayers(graph, config, options, () => true);
+  const layers = new TrainingLayers(graph, config, options, trainable);
   const hidden = decoderBody(layers, config);
   const weight = layers.headWeight();
   const targets = declareTargets(graph, options.batch * options.tokens, options.topK);
@@ -58,7 +61,7 @@ function forwardAndBackward(config: DecoderConfig, options: StepGraphOptions): F
     { value: weight, gradient: loss.dWeight },
     { value: hidden, gradient: loss.dHidden },
   ];
-  const named = [...layers.parameters];
+  const named = [...layers.parameters].filter(([name]) => trainable(name));
   const grads = gradients(
     graph,
     seeds,
@@ -88,7 +91,8 @@ export function accumulateGraph(config: DecoderConfig, options: StepGraphOptions
 /** The optimiser alone: gradients `g:NAME` in, updates and grad_norm out. */
 export function applyGraph(config: DecoderConfig, options: StepGraphOptions): Graph {
   const graph = new Graph();
-  const parameters = expectedTensors(config).map(({ name, shape }) => ({
+  const trained = expectedTensors(config).filter(({ name }) => options.trainable?.(name) ?? true);
+  const parameters = trained.map(({ name, shape }) => ({
     name,
     value: graph.input(name, 'float32', shape),
     gradient: graph.input(`g:${name}`, 'float32', shape),

@@ -25,7 +25,7 @@ export interface StepResult {
 }
 
 export class Stepper {
-  /** First and second moments by parameter name; empty buffers at step 0. */
+  /** First and second moments by name of the parameters that are trained; empty buffers at step 0. */
   readonly moments: ReadonlyMap<string, { readonly m: Parameter; readonly v: Parameter }>;
   readonly #student: Student;
   readonly #options: StepperOptions;
@@ -40,7 +40,7 @@ export class Stepper {
     this.#options = options;
     [this.#fused, this.#accumulate, this.#apply] = sessions as [Session | null, Session | null, Session | null];
     const zeros = ({ data, shape }: Parameter): Parameter => ({ data: new Float32Array(data.length), shape });
-    const entries = [...student.parameters];
+    const entries = [...student.parameters].filter(([name]) => options.trainable?.(name) ?? true);
     this.moments = new Map(entries.map(([name, p]) => [name, { m: zeros(p), v: zeros(p) }]));
     this.#gradients = new Map(this.#fused ? [] : entries.map(([name, p]) => [name, zeros(p)]));
     this.#buffers = new FeedBuffers(options.batch, options.tokens, options.topK, student.config.vocabSize);
@@ -81,7 +81,8 @@ export class Stepper {
   }
 
   async #fusedStep(data: TrainingData, batch: Batch, rowWeight: number, scalars: Feeds) {
-    const { feeds, into } = this.#state();
+    const { feeds: trained, into } = this.#state();
+    const feeds = { ...Object.fromEntries(this.#student.parameters), ...trained };
     const out = await this.#fused!.run({ ...feeds, ...scalars, ...this.#buffers.fill(data, batch, rowWeight) }, into);
     return { kd: first(out['kd']!), ce: first(out['ce']!), gradNorm: first(out['grad_norm']!) };
   }
@@ -113,7 +114,9 @@ export class Stepper {
     const feeds: Record<string, Tensor> = {};
     const into: Record<string, Tensor> = {};
     for (const [name, parameter] of this.#student.parameters) {
-      const { m, v } = this.moments.get(name)!;
+      const moments = this.moments.get(name);
+      if (moments === undefined) continue;
+      const { m, v } = moments;
       feeds[name] = parameter;
       feeds[`m:${name}`] = m;
       feeds[`v:${name}`] = v;

@@ -1,0 +1,237 @@
+// Runs attacks against one bundle: the black-box line, every attack and its control, at several budgets and seeds. Zone: owner.
+import type { Example } from '../edge/data/example.js';
+import { countTargets } from '../edge/data/example.js';
+import { RandomStream } from '../edge/data/random.js';
+import type { Adversary, Attack, AttackSettings } from './attack.js';
+import type { Lessons } from './fit-student.js';
+import { blackBoxStudent, type Lab } from './lab.js';
+import {
+  advantageOf,
+  advantages,
+  BROKEN,
+  type Interval,
+  interval,
+  type Measures,
+  type Verdict,
+  verdictOf,
+} from './measure.js';
+import { record } from './recorder.js';
+import type { Target } from './target.js';
+
+/** One attack, one seed, one budget. */
+export interface Trial extends Measures {
+  readonly seed: number;
+  readonly budgetTokens: number;
+  readonly recordedTokens: number;
+  readonly queries: number;
+  readonly bytes: number;
+  readonly seconds: number;
+  /** The larger one of the next two. */
+  readonly advantage: number;
+  readonly advantageAgreement: number;
+  readonly advantageKl: number;
+  /** Of attacks that leak instead of cloning: rank of the log-probabilities found; the hidden width when all is out. */
+  readonly leakedRank?: number;
+}
+
+export interface Finding {
+  readonly attack: string;
+  readonly adversary: Adversary;
+  readonly scheme: string;
+  readonly placement: string;
+  /** Why the attack had nothing to work on; null when it had. */
+  readonly idle: string | null;
+  readonly trials: readonly Trial[];
+  /** Over the seeds, at the largest budget. */
+  readonly advantage: Interval;
+  readonly control: { readonly advantage: number; readonly succeeded: boolean };
+  readonly verdict: Verdict;
+}
+
+export interface Lines {
+  readonly budgetTokens: number;
+  readonly seed: number;
+  readonly blackBox: Measures;
+}
+
+export interface AuditOptions {
+  readonly attacks: readonly Attack[];
+  /** Rows released per attack, ascending; the verdict is taken at the last. */
+  readonly budgets: readonly number[];
+  readonly seeds: readonly number[];
+  /** Optimiser steps of black-box students, and of attacks that train. */
+  readonly steps: number;
+  readonly learningRate: number;
+  readonly onTrial?: (progress: {
+    attack: string;
+    seed: number;
+    budgetTokens: number;
+    done: number;
+    total: number;
+  }) => void;
+  readonly signal?: AbortSignal;
+  /** Kept between the bundles of one model: what does not depend on the lock is measured once. */
+  readonly shared?: SharedRuns;
+}
+
+/** A black-box student's measures, and how long it trained. */
+interface BlackBox extends Measures {
+  readonly seconds: number;
+}
+
+/** Black-box lines and controls by seed and budget. Locked teachers release the same rows to 1e-3, and controls run without a lock. */
+export interface SharedRuns {
+  readonly blackBox: Map<string, BlackBox>;
+  readonly controls: Map<string, number>;
+}
+
+export function sharedRuns(): SharedRuns {
+  return { blackBox: new Map(), controls: new Map() };
+}
+
+async function once<T>(known: Map<string, T>, key: string, make: () => Promise<T>): Promise<T> {
+  const found = known.get(key) ?? (await make());
+  known.set(key, found);
+  return found;
+}
+
+/** `control` is the unlocked model. Each attack has the budget of a licence of its own. */
+export async function auditTarget(
+  target: Target,
+  control: Target,
+  lab: Lab,
+  options: AuditOptions,
+): Promise<{ findings: Finding[]; lines: Lines[] }> {
+  const { attacks, budgets, seeds, shared = sharedRuns() } = options;
+  const lines: Lines[] = [];
+  const trials = new Map<Attack, Trial[]>(attacks.map((attack) => [attack, []]));
+  const controls = new Map<Attack, number[]>(attacks.map((attack) => [attack, []]));
+  const total = seeds.length * budgets.length * attacks.length;
+  let done = 0;
+  for (const seed of seeds)
+    for (const budgetTokens of budgets) {
+      options.signal?.throwIfAborted();
+      const lessons = await lessonsFrom(target, lab, budgetTokens, seed);
+      const settings: AttackSettings = {
+        seed,
+        budgetTokens,
+        lessons,
+        steps: options.steps,
+        learningRate: options.learningRate,
+      };
+      const blackBox = await once(shared.blackBox, `${seed}/${budgetTokens}`, async () => {
+        const started = performance.now();
+        const student = await blackBoxStudent(target.config, lessons, settings);
+        const seconds = (performance.now() - started) / 1000;
+        return { ...(await lab.measure(student)), seconds };
+      });
+      const { agreement, kl } = blackBox;
+      lines.push({ budgetTokens, seed, blackBox: { agreement, kl } });
+      for (const attack of attacks) {
+        options.signal?.throwIfAborted();
+        options.onTrial?.({ attack: attack.name, seed, budgetTokens, done, total });
+        const idle = attack.idleReason(target) !== null;
+        const trial = idle ? atTheLine(settings, blackBox) : await attempt(attack, target, lab, settings, blackBox);
+        trials.get(attack)!.push(trial);
+        done += 1;
+        if (budgetTokens !== budgets.at(-1)) continue;
+        const relatives = target.ancestor === undefined ? '' : 'with ancestor';
+        const against = await once(shared.controls, `${attack.name}/${seed}/${relatives}`, async () => {
+          const tried = await attempt(attack, attack.control?.(control) ?? control, lab, settings, blackBox);
+          // An attack that leaks instead of cloning has succeeded by the share of the hidden width that it finds.
+          return tried.leakedRank === undefined ? tried.advantage : tried.leakedRank / target.config.hiddenSize;
+        });
+        controls.get(attack)!.push(against);
+      }
+    }
+  const findings = attacks.map((attack) =>
+    finding(attack, target, trials.get(attack)!, controls.get(attack)!, budgets.at(-1)!),
+  );
+  return { findings, lines };
+}
+
+function finding(
+  attack: Attack,
+  target: Target,
+  trials: readonly Trial[],
+  controls: readonly number[],
+  budget: number,
+): Finding {
+  const advantage = interval(trials.filter((trial) => trial.budgetTokens === budget).map((trial) => trial.advantage));
+  // The worst control decides: code that succeeds only sometimes proves nothing about a lock.
+  const control = { advantage: Math.min(...controls), succeeded: Math.min(...controls) >= BROKEN };
+  return {
+    attack: attack.name,
+    adversary: attack.adversary,
+    scheme: target.scheme,
+    placement: target.placement,
+    idle: attack.idleReason(target),
+    trials,
+    advantage,
+    control,
+    verdict: verdictOf(advantage, control.succeeded),
+  };
+}
+
+// Without anything to work on an attacker has the black-box student, which was trained already.
+function atTheLine({ seed, budgetTokens, lessons }: AttackSettings, blackBox: BlackBox): Trial {
+  const recordedTokens = lessons.released!.reduce((sum, { rows }) => sum + rows, 0);
+  const spent = { recordedTokens, queries: lessons.examples.length, bytes: 0 };
+  const none = { advantage: 0, advantageAgreement: 0, advantageKl: 0 };
+  return { ...blackBox, ...spent, ...none, seed, budgetTokens };
+}
+
+async function attempt(
+  attack: Attack,
+  target: Target,
+  lab: Lab,
+  settings: AttackSettings,
+  blackBox: Measures,
+): Promise<Trial> {
+  const started = performance.now();
+  const { clone, baseline, leak, recordedTokens, queries, bytes } = await attack.run(target, settings);
+  const seconds = (performance.now() - started) / 1000;
+  const measures = await lab.measure(clone);
+  const line = baseline === undefined ? blackBox : better(blackBox, await lab.measure(baseline));
+  const { agreement, kl } = advantages(measures, line);
+  const { seed, budgetTokens } = settings;
+  const advantage = advantageOf(measures, line);
+  return {
+    ...measures,
+    seed,
+    budgetTokens,
+    recordedTokens,
+    queries,
+    bytes,
+    seconds,
+    advantage,
+    advantageAgreement: agreement,
+    advantageKl: kl,
+    ...(leak === undefined ? {} : { leakedRank: leak.rank }),
+  };
+}
+
+function better(a: Measures, b: Measures): Measures {
+  return { agreement: Math.max(a.agreement, b.agreement), kl: Math.min(a.kl, b.kl) };
+}
+
+/** What a licence of `budgetTokens` buys: texts in an order drawn from the seed, and their released rows. */
+export async function lessonsFrom(target: Target, lab: Lab, budgetTokens: number, seed: number): Promise<Lessons> {
+  const examples = withinBudget(lab.texts, budgetTokens, seed);
+  const { traces } = await record(target.runner, await target.session(), examples, { k: target.topK, temperature: 1 });
+  return { examples, released: traces.map(({ released }) => released) };
+}
+
+function withinBudget(texts: readonly Example[], budgetTokens: number, seed: number): Example[] {
+  const order = new RandomStream('audit/texts', seed).shuffle(Int32Array.from(texts, (_, i) => i));
+  const chosen: Example[] = [];
+  let left = budgetTokens;
+  for (const i of order) {
+    const rows = countTargets(texts[i]!);
+    if (rows > left) continue;
+    chosen.push(texts[i]!);
+    left -= rows;
+  }
+  if (chosen.length === 0) throw new RangeError(`a budget of ${budgetTokens} tokens does not cover one text`);
+  return chosen;
+}
