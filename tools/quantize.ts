@@ -1,7 +1,7 @@
 // What integer matrices cost, with and without a lock before them: node dist/tools/quantize.js --json docs/results/quantize.json
 // Perplexity on held-out text (assets/text/valid.txt or --text FILE) and KL to the float32 model, for the bundled stories260k and
 // SmolLM2-135M-Instruct (tools/fetch-smollm2.sh). int4 is rounded to the nearest value and by GPTQ on assets/text/train.txt (--calibration).
-// Rows that the file has from the same machine are kept: a run that was stopped goes on.
+// Every row of a file comes from one process, so from one version of the code; the file is written after every row.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +46,8 @@ const formats = { float32: 'float32', int8: 'block8', int4: 'block4' } as const;
 interface Row {
   readonly matrices: keyof typeof formats;
   readonly lock: 'none' | Scheme;
+  /** Whether the neurons' stretches were evened out before rounding, as every lock does. */
+  readonly evened: boolean;
   readonly rounding: 'nearest' | 'gptq' | null;
   /** Byte that the lock's seed is made of. */
   readonly seed: number | null;
@@ -68,6 +70,8 @@ interface Arm {
   /** Sequences to round on; null: to the nearest value. */
   readonly calibration: readonly Int32Array[] | null;
   readonly seed: number;
+  /** Even out the neurons without a lock too. */
+  readonly evened?: boolean;
 }
 
 async function runModel({ config, tensors }: Checkpoint, ids: Int32Array, arm: Arm): Promise<Run> {
@@ -87,7 +91,7 @@ async function runModel({ config, tensors }: Checkpoint, ids: Int32Array, arm: A
     const denseOutputGains = scheme?.foldsGains === true;
     const segments = buildSegments(config, { format, denseOutputGains });
     const every = segments.flatMap((segment) => segment.weights);
-    const equalised = scheme === null || format === 'float32' ? weightOf : equaliseNeurons(every, weightOf);
+    const equalised = isEvened(arm) ? equaliseNeurons(every, weightOf) : weightOf;
     if (calibration === null || format === 'float32') await writeSegments(folder, segments, equalised);
     else {
       const calibrated = new CalibratedWeights({
@@ -133,6 +137,10 @@ async function runModel({ config, tensors }: Checkpoint, ids: Int32Array, arm: A
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+function isEvened({ matrices, lock, evened = false }: Arm): boolean {
+  return matrices !== 'float32' && (lock !== 'none' || evened);
 }
 
 function compare(
@@ -181,19 +189,26 @@ async function measure(name: string, source: string, sequences: number): Promise
   const add = async (arm: Arm): Promise<void> => {
     const { matrices, lock } = arm;
     const rounding = matrices === 'float32' ? null : arm.calibration === null ? 'nearest' : 'gptq';
-    const of = { matrices, lock, rounding, seed: lock === 'none' ? null : arm.seed } as const;
-    if (rows.some((row) => Object.entries(of).every(([key, value]) => row[key as 'seed'] === value))) return;
     const run = arm === unchanged ? plain : await runModel(checkpoint, ids, arm);
-    rows.push({ ...of, ...compare(plain.logprobs, run.logprobs, ids), megabytes: run.megabytes });
+    const seed = lock === 'none' ? null : arm.seed;
+    rows.push({
+      matrices,
+      lock,
+      evened: isEvened(arm),
+      rounding,
+      seed,
+      ...compare(plain.logprobs, run.logprobs, ids),
+      megabytes: run.megabytes,
+    });
     process.stderr.write(`${name} ${JSON.stringify(rows.at(-1))}\n`);
     await save();
   };
   const locks = ['none', 'rotation', 'permutation'] as const;
   await add(unchanged);
-  for (const lock of ['none', 'rotation'] as const) await add({ matrices: 'int4', lock, calibration, seed });
+  for (const lock of locks) await add({ matrices: 'int4', lock, calibration, seed });
+  await add({ matrices: 'int4', lock: 'none', calibration, seed, evened: true });
   for (const matrices of ['int4', 'int8'] as const)
     for (const lock of locks) await add({ matrices, lock, calibration: null, seed });
-  await add({ matrices: 'int4', lock: 'permutation', calibration, seed });
   for (const other of otherSeeds) await add({ matrices: 'int4', lock: 'rotation', calibration, seed: other });
   await checkpoint.tensors.close();
 }
@@ -205,25 +220,10 @@ interface Measured {
   readonly rows: Row[];
 }
 
-/** Rows of an earlier run on this machine that did not come to its end. */
-async function readEarlier(): Promise<readonly Measured[]> {
-  const text = await readFile(values.json!, 'utf8').catch(() => null);
-  if (text === null) return [];
-  const record = JSON.parse(text) as { machine: object; models: Measured[] };
-  return JSON.stringify(record.machine) === JSON.stringify(describeMachine()) ? record.models : [];
-}
-
-const earlier = await readEarlier();
 const models: Measured[] = [];
 
-/** After every row: a run takes long, and the next one goes on from here. */
 async function save(): Promise<void> {
-  const measured = new Set(models.map(({ model }) => model));
-  const record = {
-    date: new Date().toISOString(),
-    machine: describeMachine(),
-    models: [...models, ...earlier.filter(({ model }) => !measured.has(model))],
-  };
+  const record = { date: new Date().toISOString(), machine: describeMachine(), models };
   await writeFile(values.json!, `${JSON.stringify(record, null, 2)}\n`);
 }
 

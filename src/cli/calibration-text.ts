@@ -1,7 +1,8 @@
 // Text that the owner has a model quantised on, as token sequences of equal length. Zone: owner.
 // Read and tokenised as training data is: plain text, jsonl, chat, prompt and completion.
+import { createReadStream } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { readDataset } from '../edge/data/read.js';
+import { isPlainText, readDataset } from '../edge/data/read.js';
 import type { DataRecord } from '../edge/data/record.js';
 import { tokeniseRecords } from '../edge/data/tokenise.js';
 import { openChatTemplate } from '../model/chat-template.js';
@@ -44,8 +45,9 @@ export async function calibrationFor(
 }
 
 /**
- * At most `tokens` tokens from the file's beginning. Throws what `readDataset` throws, and MalformedError('calibration-short') when the
- * file has less than 1024 tokens.
+ * At most `tokens` tokens from the file's beginning. Plain text is read half as it stands, with its separators, and half as documents, as
+ * training reads it: a model treats the tokens at the seams unlike any other, and both kinds of seam have to be seen. Throws what
+ * `readDataset` throws, and MalformedError('calibration-short') when the file has less than 1024 tokens.
  */
 export async function readCalibration(
   file: string,
@@ -64,14 +66,27 @@ export async function readCalibration(
     appendEos: true,
   });
   const length = Math.min(sequenceTokens, maxPositionEmbeddings);
-  const ids = examples.flatMap(({ inputIds }) => [...inputIds]).slice(0, tokens);
-  if (ids.length < Math.max(length, leastTokens)) {
-    const message = `${file} has ${ids.length} tokens of calibration text; give at least ${leastTokens}, some thousands are better`;
-    throw new MalformedError('calibration-short', message, { file, tokens: ids.length });
+  const documents = cut(Int32Array.from(examples.flatMap(({ inputIds }) => [...inputIds])).subarray(0, tokens), length);
+  const found = documents.length * length;
+  if (found < leastTokens) {
+    const message = `${file} has ${found} tokens of calibration text; give at least ${leastTokens}, some thousands are better`;
+    throw new MalformedError('calibration-short', message, { file, tokens: found });
   }
-  return Array.from({ length: Math.floor(ids.length / length) }, (_, i) =>
-    Int32Array.from(ids.slice(i * length, (i + 1) * length)),
-  );
+  if (!isPlainText(file)) return documents;
+  const plain = cut(tokenizer.encode(await beginningOf(file, tokens * charactersPerToken)).subarray(0, found), length);
+  return documents.map((ids, i) => (i % 2 === 0 ? (plain[i] ?? ids) : ids));
+}
+
+/** At most `bytes` of UTF-8 text that `readDataset` has found sound. A character that the end cuts through is left out. */
+async function beginningOf(file: string, bytes: number): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of createReadStream(file, { end: bytes - 1 })) chunks.push(chunk as Uint8Array);
+  return new TextDecoder().decode(Buffer.concat(chunks), { stream: true });
+}
+
+/** Whole sequences of `length`; what is left at the end is not used. */
+function cut(ids: Int32Array, length: number): Int32Array[] {
+  return Array.from({ length: Math.floor(ids.length / length) }, (_, i) => ids.slice(i * length, (i + 1) * length));
 }
 
 function* firstRecords(records: readonly DataRecord[], characters: number): Generator<DataRecord> {

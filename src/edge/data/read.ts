@@ -22,6 +22,7 @@ export interface ReadOptions {
 
 const SEPARATOR = '<|endoftext|>';
 const JSON_LINES = new Set(['.jsonl', '.ndjson']);
+const JSON_ARRAY = '.json';
 const LATER = new Map([
   ['.parquet', 'convert it to jsonl'],
   ['.arrow', 'convert it to jsonl'],
@@ -40,11 +41,11 @@ export async function readDataset(file: string, options: ReadOptions = {}): Prom
     });
   }
   const format = options.format ?? 'auto';
-  const asLines = JSON_LINES.has(extension) || (format !== 'auto' && format !== 'plain' && extension !== '.json');
+  const asLines = JSON_LINES.has(extension) || (format !== 'auto' && format !== 'plain' && extension !== JSON_ARRAY);
   const limit = options.limit ?? Number.POSITIVE_INFINITY;
   const records: DataRecord[] = [];
   const values =
-    format === 'plain' || (extension !== '.json' && !asLines) ? null : asLines ? jsonLines(file) : jsonArray(file);
+    format === 'plain' || (extension !== JSON_ARRAY && !asLines) ? null : asLines ? jsonLines(file) : jsonArray(file);
   for await (const record of values === null ? plainText(file) : jsonRecords(values, file, format, options)) {
     records.push(record);
     if (records.length >= limit) break;
@@ -53,6 +54,12 @@ export async function readDataset(file: string, options: ReadOptions = {}): Prom
     throw new MalformedError('dataset-empty', `${file}: there is nothing in it to train on`, { file });
   }
   return records;
+}
+
+/** Whether `readDataset` takes the file for plain text when no format is named. */
+export function isPlainText(file: string): boolean {
+  const extension = extname(file).toLowerCase();
+  return extension !== JSON_ARRAY && !JSON_LINES.has(extension);
 }
 
 /** A fraction of the records, drawn by seed, for validation: at least one, and at least one is left. Order is kept. */
