@@ -127,7 +127,11 @@ test('wrong input is refused, by name, before anything is attacked', async (t) =
   ])
     assert.deepEqual([(await failure(...words)).code, (await failure(...words)).exitCode], ['audit-keys', 2]);
   assert.equal((await failure(...given, '--placements', 'enclave')).code, 'audit-bundle');
-  assert.equal((await failure(...given, '--ancestor', 'test/fixtures/families/llama')).code, 'audit-ancestor');
+  const stranger = join(folder, 'stranger');
+  await cp(STORIES, stranger, { recursive: true });
+  for (const file of ['config.json', 'model.safetensors'])
+    await cp(join('test/fixtures/families/llama', file), join(stranger, file));
+  assert.equal((await failure(...given, '--ancestor', stranger)).code, 'audit-ancestor');
   const text = join(folder, 'mine.txt');
   await writeFile(text, 'Once upon a time there was a lock, and nobody could tell.');
   const small = await failure(...given, '--budget_tokens', '5', '--dataset', text, '--eval_dataset', text);
