@@ -57,6 +57,8 @@ export interface StandOptions {
 export type Launch = (stateDir: string) => Promise<RunningEnclave>;
 
 /** Terms small enough to be used up in a moment. */
+/** The stand carries the messages itself, so it writes them down, as the relay does. */
+const OWNER = 'owner';
 export const BUDGET = 8;
 export const TOP_K = 4;
 
@@ -106,16 +108,24 @@ export async function openStand(options: StandOptions, launch: Launch, from?: St
     },
     license: async (enclave, client, changes) => {
       const nonce = new Uint8Array(randomBytes(32));
-      const verified = verifySimulated(parseSimulated(await client.attest(nonce)), enclave.simulatedRoot, nonce);
+      const message = await client.attest(nonce);
+      await client.ledger.record({ direction: 'out', purpose: 'evidence', host: OWNER, message });
+      const verified = verifySimulated(parseSimulated(message), enclave.simulatedRoot, nonce);
       const policy = simulatedPolicy(bundle.bundleId, enclave.simulatedRoot);
       const evidence = appraise(verified, policy, Math.floor(Date.now() / 1000));
       const { grant, licence } = await grantLicence({ keys, evidence, terms: { ...terms(), ...changes } });
       service.remember(licence, evidence.claims.signingKey);
+      await client.ledger.record({ direction: 'in', purpose: 'grant', host: OWNER, message: grant });
       await client.unlock(grant);
       return grant;
     },
     coverWithLeases: (client) => {
-      client.fetchLease = (request) => service.lease(request);
+      client.fetchLease = async (request) => {
+        await client.ledger.record({ direction: 'out', purpose: 'lease-request', host: OWNER, message: request });
+        const lease = await service.lease(request);
+        await client.ledger.record({ direction: 'in', purpose: 'lease', host: OWNER, message: lease });
+        return lease;
+      };
     },
     afterText: async () => undefined,
     // Leases of a fork come from the same owner's service.
