@@ -2,10 +2,10 @@
 // Uses the programs of Debian's package `postgresql`; as root it runs them as the user `postgres`, as they demand.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { chown, mkdtemp, rm } from 'node:fs/promises';
+import { chown, mkdtemp, rm, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
@@ -37,8 +37,8 @@ export async function startPostgres(options: { readonly durable: boolean }): Pro
   const bin = findPostgres();
   if (bin === null)
     throw new EnvironmentError('postgresql-missing', 'PostgreSQL is not installed (Debian: postgresql)');
-  const folder = await mkdtemp(join(tmpdir(), 'distillock-pg-'));
   const user = await serverUser();
+  const folder = await mkdtemp(join(user === null ? tmpdir() : await openToAll(), 'distillock-pg-'));
   if (user !== null) await chown(folder, user.uid, user.gid);
   const as = { cwd: folder, ...(user ?? {}) };
   const data = join(folder, 'data');
@@ -68,6 +68,16 @@ export async function startPostgres(options: { readonly durable: boolean }): Pro
     },
     stop,
   };
+}
+
+/** The temporary folder, or the system's where root keeps its own to itself: the server's user must be able to walk there. */
+async function openToAll(): Promise<string> {
+  for (const base of [tmpdir(), '/tmp']) {
+    let folder = base;
+    while (((await stat(folder)).mode & 0o001) !== 0 && dirname(folder) !== folder) folder = dirname(folder);
+    if (dirname(folder) === folder) return base;
+  }
+  return '/var/tmp';
 }
 
 /** Root may not run PostgreSQL. */
