@@ -1,5 +1,5 @@
 // What the bundle gives away at rest: the accelerator's weights, split into tensors under their checkpoint names, in whatever basis
-// the lock has put them. Zone: owner (as any holder of the bundle). An attacker needs nothing else to build a model of the same shape.
+// the lock has put them. Zone: owner (as any holder of the bundle). What is missing for a clone is the vocabulary's order and whatever the enclave holds.
 import { open } from 'node:fs/promises';
 import type { Bundle } from '../edge/bundle.js';
 import { expectedTensors } from '../model/checkpoint/expected-tensors.js';

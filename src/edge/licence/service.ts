@@ -1,5 +1,6 @@
 // The licence service as the device uses it: challenge, grant, lease, receipt. Zone: edge. DESIGN section 7.
 // Every body that leaves or arrives is in the ledger. All requests are idempotent, so they are repeated on network errors and 5xx.
+import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { decodeBase64url, encodeBase64url } from '../../trusted/wire/base64url.js';
@@ -134,7 +135,7 @@ export class LicenceService {
       } catch (error) {
         if (pause === undefined || !isPassing(error)) throw error;
       }
-      const wait = Math.round(pause * (0.75 + Math.random() / 2));
+      const wait = Math.round((pause * randomInt(750, 1251)) / 1000);
       onNotice?.(`the licence service ${address.host} did not answer; trying again in ${(wait / 1000).toFixed(1)} s`);
       await delay(wait, undefined, { signal }).catch(() => signal?.throwIfAborted());
     }
