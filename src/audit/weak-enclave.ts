@@ -152,7 +152,7 @@ function spoil(enclave: Enclave, weakness: Weakness): Enclave {
     const pass = inside.type === ERROR_REPLY ? asked.pass : decodeHidden(inside.body).pass;
     return enclave.handle({ ...request, body: encodeHead({ ...asked, pass }) });
   }
-  return { handle };
+  return { handle, settle: () => enclave.settle() };
 }
 
 function holdsNaN(body: Uint8Array): boolean {

@@ -112,6 +112,37 @@ test('a licence signed by anyone but the owner, or for another purpose, or alter
   assert.notEqual(typeof driver.call('unlock', encodeGrantContents({ ...contents, licenceJws: good })), 'string');
 });
 
+test('token by token, a row is charged with its token: one save each, the last one given back at a clean end and lost at a kill', async () => {
+  const driver = new Driver(await fakeBundle());
+  const { port } = driver.bundle;
+  const charged = (of: Driver): number | undefined => of.status().licence?.chargedTokens;
+  driver.expect('unlock', await driver.grant());
+  const session = driver.session();
+  const before = port.saves;
+  for (let token = 1; token <= 3; token += 1) {
+    driver.authorise(session, [token]);
+    assert.equal(port.saves, before + token, 'saved with the token');
+    assert.notEqual(typeof driver.release(session, 1), 'string');
+    assert.deepEqual([port.saves, charged(driver)], [before + token, token], 'and not again with its row');
+  }
+  driver.authorise(session, [1]);
+  driver.authorise(session, [2]);
+  assert.deepEqual(
+    [charged(driver), charged(new Driver(driver.bundle))],
+    [3, 4],
+    'what was not released counts only on disk',
+  );
+  driver.authorise(session, [3, 4]);
+  driver.release(session, 3);
+  assert.deepEqual([charged(driver), charged(new Driver(driver.bundle))], [6, 6], 'more rows use what was charged');
+  port.failSaves = true;
+  assert.equal(driver.authorise(session, [5]), 'state-not-saved');
+  port.failSaves = false;
+  driver.authorise(session, [5]);
+  driver.enclave.settle();
+  assert.equal(charged(new Driver(driver.bundle)), 6, 'a clean end gives it back');
+});
+
 test('the budget is charged before the answer, never beyond, and not for what is refused', async () => {
   const driver = new Driver(await fakeBundle());
   const { port } = driver.bundle;

@@ -1,6 +1,7 @@
 // The enclave program: one function from request frame to reply frame. Zone: trusted. DESIGN section 6.
 // fresh → attested → unlocked → (exhausted | expired) → destroyed; a further licence takes the place of the one before.
-// A tokens' charge is sealed to disk before its rows are answered; every failure leaves as a code, never as text.
+// A tokens' charge is sealed to disk before its rows are answered; every failure leaves as a code, never as text. Where tokens come one by
+// one, the row to come is charged with its token, so that the disk is waited for while the accelerator computes.
 
 import { openPart } from '../lock/sealed-part.js';
 import { invertPermutation } from '../lock/stream.js';
@@ -20,7 +21,7 @@ import { Leases } from './leases.js';
 import { EnclaveParts } from './parts.js';
 import { Passes } from './passes.js';
 import type { PlatformPort } from './port.js';
-import { type EnclaveRecord, type LicenceAccount, openAccount, sealRecord } from './record.js';
+import { type EnclaveRecord, type LicenceAccount, openAccount, sealRecord, withCharge } from './record.js';
 import { orRefuse, refuse, toRefusal } from './refuse.js';
 import { RowUnlocker } from './release.js';
 import { type Session, Sessions } from './sessions.js';
@@ -32,6 +33,8 @@ export interface Enclave {
    * the caller hands over the next request once the reply is there.
    */
   handle(request: Frame): Frame | Promise<Frame>;
+  /** Gives back a row that was charged and not released: the last call before the process ends. */
+  settle(): void;
 }
 
 /** Throws MalformedError or VerificationError when bundle or sealed state cannot be trusted (see `startEnclave`). */
@@ -47,6 +50,7 @@ export function createEnclave(port: PlatformPort): Enclave {
   let parts: EnclaveParts | null = null;
   let leases = new Leases();
   let overwritten = false;
+  let ahead = 0;
 
   function unlockWith(bundleKey: Uint8Array, lockSeed: Uint8Array): void {
     const vocabulary = vocabularyPermutation(lockSeed, manifest.scheme, manifest.model.vocabSize);
@@ -64,8 +68,10 @@ export function createEnclave(port: PlatformPort): Enclave {
     return Math.max(port.now(), record?.kind === 'live' ? record.lastTime : 0);
   }
 
+  /** What was released; on disk the last account's charge is `ahead` more. */
   function accounts(): readonly LicenceAccount[] {
-    return record?.kind === 'live' ? record.accounts : [];
+    const sealed = record?.kind === 'live' ? record.accounts : [];
+    return sealed.map((account, i) => withCharge(account, i === sealed.length - 1 ? -ahead : 0));
   }
 
   function state(): EnclaveState {
@@ -122,6 +128,7 @@ export function createEnclave(port: PlatformPort): Enclave {
       accounts: [...accounts(), openAccount(grant.licence)],
       lastTime: now(),
     });
+    ahead = 0;
     sessions = new Sessions();
     leases = new Leases();
     unlockWith(grant.bundleKey, grant.lockSeed);
@@ -146,6 +153,7 @@ export function createEnclave(port: PlatformPort): Enclave {
     if (manifest.plan.embedding === 'enclave') refuse('part-not-held');
     const session = sessions.get(request.session);
     const locked = request.tokenIds.map((id, i) => vocabulary[id] ?? refuse('token-out-of-range', i));
+    if (locked.length === 1 && ahead === 0) chargeAhead(1);
     session.authorisedTokens += locked.length;
     session.enteredTokens += locked.length;
     return messages.encodeIds(locked);
@@ -175,12 +183,18 @@ export function createEnclave(port: PlatformPort): Enclave {
   }
 
   function charge(session: Session, rows: number): void {
-    const { account } = unlocked();
-    if (record?.kind !== 'live') refuse('internal');
-    const charged = [...record.accounts.slice(0, -1), { ...account, chargedTokens: account.chargedTokens + rows }];
-    save({ ...record, accounts: charged, lastTime: now() });
+    if (rows > ahead) chargeAhead(rows);
+    ahead -= rows;
     session.authorisedTokens -= rows;
     leases.use(rows);
+  }
+
+  /** Seals a charge of `rows` beyond what was released. */
+  function chargeAhead(rows: number): void {
+    const settled = accounts();
+    if (record?.kind !== 'live') refuse('internal');
+    save({ ...record, accounts: [...settled.slice(0, -1), withCharge(settled.at(-1)!, rows)], lastTime: now() });
+    ahead = rows;
   }
 
   /** The session and its way through enclave-held parts. Refuses `part-not-held` where the bundle has none. */
@@ -299,5 +313,6 @@ export function createEnclave(port: PlatformPort): Enclave {
       return failed(error);
     }
   }
-  return { handle };
+  const settle = (): void => (ahead > 0 && record?.kind === 'live' ? chargeAhead(0) : undefined);
+  return { handle, settle };
 }

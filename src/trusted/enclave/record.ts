@@ -20,6 +20,11 @@ export function openAccount(licence: Licence): LicenceAccount {
   return { licence, chargedTokens: 0, text: encodeCanonicalJson(licence) };
 }
 
+/** The same account, `tokens` more charged. */
+export function withCharge(account: LicenceAccount, tokens: number): LicenceAccount {
+  return tokens === 0 ? account : { ...account, chargedTokens: account.chargedTokens + tokens };
+}
+
 /** An unlocked enclave. The last account is the current one; earlier ones are exhausted or expired. */
 export interface LiveRecord {
   readonly kind: 'live';

@@ -67,7 +67,11 @@ async function main(): Promise<void> {
   const { server, address } = await startServer(door, { enclave, opener, bundleId: bundleId(port.bundle.manifest) });
   const stop = (): void => {
     server.close();
-    process.exit(0);
+    try {
+      enclave.settle();
+    } finally {
+      process.exit(0);
+    }
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', () => {}); // Ctrl-C reaches the whole group; the parent decides when the enclave ends.
