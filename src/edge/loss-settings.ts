@@ -19,7 +19,9 @@ export function settleLoss(config: Config, whereGiven: (name: ConfigName) => str
     const message = `${whereGiven(name)}: ${name} is no parameter of loss ${loss}; leave it out, or set loss to ${having.join(' or ')}`;
     throw new MalformedError('setting-unused', message, { name, loss });
   }
-  return parameter === null ? { ...config, loss } : { ...config, loss, [parameter.name]: config[parameter.name] ?? parameter.fallback };
+  return parameter === null
+    ? { ...config, loss }
+    : { ...config, loss, [parameter.name]: config[parameter.name] ?? parameter.fallback };
 }
 
 /** The divergence that a configuration trains with. */

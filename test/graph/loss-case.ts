@@ -164,7 +164,11 @@ export interface OpenLoss {
 }
 
 /** The loss alone as a graph over inputs of the case's names. */
-export function lossGraph({ rows, width, vocabulary, k }: LossShape, options: LossOptions, graph = new Graph()): Graph {
+export function lossGraph(
+  { rows, width, vocabulary, k }: LossShape,
+  options: LossOptions,
+  graph: Graph = new Graph(),
+): Graph {
   const inputs = {
     hidden: graph.input('hidden', 'float32', [rows, width], true),
     weight: graph.input('weight', 'float32', [vocabulary, width], true),

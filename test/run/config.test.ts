@@ -140,14 +140,21 @@ test('loss: a parameter out of range or of another loss is refused by name', asy
     ['beta: .nan', 'setting-value', /:6: beta is/],
     ['loss: skew_kl\nskew_alpha: 0', 'setting-value', /:7: skew_alpha is 0/],
     ['loss: skew_kl\nskew_alpha: 1', 'setting-value', /:7: skew_alpha is 1/],
-    ['skew_alpha: 0.1', 'setting-unused', /:6: skew_alpha is no parameter of loss forward_kl; .*skew_kl or skew_reverse_kl$/],
-    ['loss: forward_kl\nbeta: 0.5', 'setting-unused', /:7: beta is no parameter of loss forward_kl; .*set loss to jsd$/],
+    [
+      'skew_alpha: 0.1',
+      'setting-unused',
+      /:6: skew_alpha is no parameter of loss forward_kl; .*skew_kl or skew_reverse_kl$/,
+    ],
+    [
+      'loss: forward_kl\nbeta: 0.5',
+      'setting-unused',
+      /:7: beta is no parameter of loss forward_kl; .*set loss to jsd$/,
+    ],
     ['beta: 0.5\nloss: tvd', 'setting-unused', /:6: beta is no parameter of loss tvd/],
     ['beta: 0.5\nskew_alpha: 0.1', 'setting-unused', /:7: skew_alpha is no parameter of loss jsd/],
     ['kd_loss_fn: jsd', 'setting-unknown', /"loss"/],
   ];
-  for (const [yaml, code, message] of cases)
-    await assert.rejects(load(`${NEEDED}${yaml}`), { code, message }, yaml);
+  for (const [yaml, code, message] of cases) await assert.rejects(load(`${NEEDED}${yaml}`), { code, message }, yaml);
   await assert.rejects(load(NEEDED, { loss: 'reverse_kl', beta: '1' }), {
     code: 'setting-unused',
     message: /^--beta: beta/,

@@ -35,15 +35,19 @@ export interface Divergence {
   readonly unitPull: boolean;
 }
 
-interface Parameter {
+/** Names in the configuration. */
+export type LossName = 'forward_kl' | 'reverse_kl' | 'jsd' | 'skew_kl' | 'skew_reverse_kl' | 'tvd';
+
+export interface LossParameter {
   readonly name: 'beta' | 'skew_alpha';
   readonly fallback: number;
   readonly range: string;
   readonly allows: (value: number) => boolean;
 }
 
-interface Loss {
-  readonly parameter: Parameter | null;
+export interface Loss {
+  /** Null for a divergence that has none. */
+  readonly parameter: LossParameter | null;
   readonly make: (parameter: number) => Omit<Divergence, 'label'>;
 }
 
@@ -125,34 +129,32 @@ function totalVariation(): Omit<Divergence, 'label'> {
   return { terms, unitPull: false };
 }
 
-const beta: Parameter = {
+const beta: LossParameter = {
   name: 'beta',
   fallback: 0.5,
   range: 'from 0 to 1',
   allows: (value) => value >= 0 && value <= 1,
 };
-const skewAlpha: Parameter = {
+const skewAlpha: LossParameter = {
   name: 'skew_alpha',
   fallback: 0.1,
   range: 'between 0 and 1',
   allows: (value) => value > 0 && value < 1,
 };
 
-/** Every divergence by its name in the configuration. */
-export const LOSSES = {
+/** Every divergence by its name. */
+export const LOSSES: Readonly<Record<LossName, Loss>> = {
   forward_kl: { parameter: null, make: forward },
   reverse_kl: { parameter: null, make: reverse },
   jsd: { parameter: beta, make: jsd },
   skew_kl: { parameter: skewAlpha, make: skewed },
   skew_reverse_kl: { parameter: skewAlpha, make: skewedReverse },
   tvd: { parameter: null, make: totalVariation },
-} as const satisfies Readonly<Record<string, Loss>>;
-
-export type LossName = keyof typeof LOSSES;
+};
 
 /** The divergence of that name; `parameter` is its own (default: the table's). Throws MalformedError('loss-parameter'). */
 export function divergenceOf(name: LossName, parameter?: number): Divergence {
-  const loss: Loss = LOSSES[name];
+  const loss = LOSSES[name];
   if (loss.parameter === null) {
     if (parameter === undefined) return { label: name, ...loss.make(Number.NaN) };
     throw new MalformedError('loss-parameter', `loss ${name} has no parameter and got ${parameter}; leave it out`, {
