@@ -78,7 +78,7 @@ for (const [i, change] of losses.entries()) {
     const steps = lines.filter((line) => line.loss !== undefined);
     assert.equal(steps.length, 12);
     const [first, last] = [steps[0]!, steps.at(-1)!];
-    assert.ok(last.loss! > 0 && last.loss! < 0.6 * first.loss!, `${first.loss} → ${last.loss}`);
+    assert.ok(last.loss! > 0 && last.loss! < 0.75 * first.loss!, `${first.loss} → ${last.loss}`);
     for (const line of steps) {
       assert.ok(Math.abs(line.loss! - temperature ** 2 * line.kd!) < 1e-9, 'loss = T² × divergence');
       assert.equal(line.kd_loss, divergenceFor(config).label);
