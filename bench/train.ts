@@ -8,6 +8,7 @@ import { createExample } from '../src/edge/data/example.js';
 import { Stepper } from '../src/edge/train/stepper.js';
 import { randomStudent } from '../src/edge/train/student.js';
 import type { TrainingData } from '../src/edge/train/training-data.js';
+import { divergenceOf } from '../src/graph/ops/divergence.js';
 import type { BenchOptions } from './bench.js';
 import type { BenchResult } from './schema.js';
 import { trainingProducts } from './workload/products.js';
@@ -61,7 +62,7 @@ export async function run(options: BenchOptions): Promise<readonly BenchResult[]
       batch: rows,
       tokens: columns,
       topK,
-      loss: { kdRatio: 1, temperature: 1, chunkRows: rows * columns },
+      loss: { divergence: divergenceOf('forward_kl'), kdRatio: 1, temperature: 1, chunkRows: rows * columns },
       optimiser: { beta1: 0.9, beta2: 0.95, weightDecay: 0.1, maxGradNorm: 1 },
       adamEpsilon: 1e-8,
     },

@@ -9,6 +9,7 @@ import { learningRateAt } from '../edge/train/schedule.js';
 import { Stepper } from '../edge/train/stepper.js';
 import type { Student } from '../edge/train/student.js';
 import type { TrainingData } from '../edge/train/training-data.js';
+import { divergenceOf } from '../graph/ops/divergence.js';
 
 /** What is learned from: texts with the teacher's rows, or texts alone. */
 export interface Lessons {
@@ -52,6 +53,7 @@ export async function fitStudent(student: Student, lessons: Lessons, options: Fi
       tokens: columns,
       topK: data.teacher?.k ?? 0,
       loss: {
+        divergence: divergenceOf('forward_kl'),
         kdRatio: taught ? 1 : 0,
         temperature: 1,
         chunkRows: lossChunkRows(rows * columns, student.config.vocabSize),

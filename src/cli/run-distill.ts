@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { type Config, type ConfigFlags, loadConfig } from '../edge/config.js';
 import { type DistillEvents, type DistillOutcome, distill } from '../edge/distill.js';
+import { describeLoss } from '../edge/loss-settings.js';
 import { readMetrics } from '../edge/metrics.js';
 import type { LockedTeacher } from '../edge/teacher/locked-teacher.js';
 import { writeFileAtomic } from '../model/files.js';
@@ -25,6 +26,7 @@ export async function runDistill(
   const teacher = await openConfiguredTeacher(config, context);
   try {
     const before = await teacher.client.status();
+    context.note(`loss: ${describeLoss(config)}`);
     const shown = showProgress(context, before);
     const outcome = await distill(config, teacher, { events: shown.events, signal: context.signal });
     shown.stop();
@@ -111,6 +113,7 @@ async function resultOf(config: Config, teacher: LockedTeacher, outcome: Distill
   const { final } = training;
   return {
     student: config.output_dir,
+    loss: describeLoss(config),
     report: join(config.output_dir, 'report.html'),
     steps: training.steps,
     tokens: training.tokens,
@@ -126,6 +129,7 @@ function pairsOf(result: DistillResult): [string, string][] {
   const { evaluation, budget, captured } = result;
   return [
     ['student', result.student],
+    ['loss', result.loss],
     [
       'steps',
       `${formatNumber(result.steps)} (${formatNumber(result.tokens)} tokens, ${formatNumber(Math.round(result.tokensPerSecond))} tokens/s)`,

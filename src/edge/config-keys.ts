@@ -3,6 +3,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { LOSSES, type LossName } from '../graph/ops/divergence.js';
 import { PLATFORMS, type Platform } from './enclave/choice.js';
 
 export interface Config {
@@ -36,7 +37,10 @@ export interface Config {
   readonly assistant_only_loss: boolean;
   readonly kd_ratio: number;
   readonly kd_temperature: number;
-  readonly beta: number;
+  readonly loss: LossName;
+  /** Null unless `loss` uses it; the same for skew_alpha. */
+  readonly beta: number | null;
+  readonly skew_alpha: number | null;
   readonly loss_top_k: number;
   readonly loss_add_tail: boolean;
   readonly cache_precision: 'float16' | 'float32';
@@ -184,7 +188,21 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
 
   kd_ratio: optional(share, 0.9, 'loss = (1 - r) × cross-entropy + r × divergence from the teacher'),
   kd_temperature: optional(positive, 1, 'temperature of teacher and student in the divergence'),
-  beta: optional(share, 0, 'divergence: 0 is forward KL, the only one so far'),
+  loss: optional(
+    choice(...(Object.keys(LOSSES) as [LossName, ...LossName[]])),
+    'forward_kl',
+    'divergence from the teacher; every one is multiplied by the square of kd_temperature',
+  ),
+  beta: optional(
+    orNull(share),
+    null,
+    'jsd: 0 is forward KL, 1 reverse KL, between them generalized Jensen-Shannon (default: 0.5); given alone it means loss: jsd',
+  ),
+  skew_alpha: optional(
+    orNull(number(z.number().gt(0).lt(1), 'X')),
+    null,
+    'skew_kl, skew_reverse_kl: share of the other distribution that is mixed in (default: 0.1)',
+  ),
   loss_top_k: optional(count, 64, 'log-probabilities per token that the teacher releases'),
   loss_add_tail: optional(flag, true, 'treat the mass outside the top k as one more token'),
   cache_precision: optional(choice('float16', 'float32'), 'float16', 'precision of cached log-probabilities'),

@@ -9,6 +9,7 @@ import { isMap, isScalar, LineCounter, parseDocument, parse as parseYaml } from 
 import { describeFileError } from '../model/files.js';
 import { MalformedError, UnsupportedError } from '../trusted/wire/errors.js';
 import { CONFIG_KEYS, type Config, type ConfigName } from './config-keys.js';
+import { settleLoss } from './loss-settings.js';
 
 export { CONFIG_KEYS, CONFIG_SECTIONS, type Config, type ConfigKey, type ConfigName } from './config-keys.js';
 
@@ -28,6 +29,11 @@ const ELSEWHERE: Readonly<Record<string, ConfigName>> = {
   kd_alpha: 'kd_ratio',
   alpha: 'kd_ratio',
   kd_beta: 'beta',
+  kd_loss_fn: 'loss',
+  kd_loss: 'loss',
+  loss_type: 'loss',
+  divergence: 'loss',
+  skew_lambda: 'skew_alpha',
   temperature: 'kd_temperature',
   micro_batch_size: 'per_device_train_batch_size',
   batch_size: 'per_device_train_batch_size',
@@ -128,9 +134,8 @@ function checked(given: ReadonlyMap<ConfigName, Given>): Config {
       names: missing.join(','),
     });
   }
-  refuseUnless(given, 'beta', config.beta === 0, '0 (forward KL) is');
   refuseUnless(given, 'loss_add_tail', config.loss_add_tail === true, 'true is: without a tail the KL can go negative');
-  return config as unknown as Config;
+  return settleLoss(config as unknown as Config, (name) => given.get(name)?.where ?? null);
 }
 
 /** A value that the table allows and this version cannot do: refused, never ignored. */

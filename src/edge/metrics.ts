@@ -1,5 +1,5 @@
 // metrics.jsonl: one line per logged step, appended as training goes. A resumed run drops what lies after its checkpoint.
-// Zone: edge. The file holds numbers only, no text of the data owner.
+// Zone: edge. The file holds numbers and the name of the loss, no text of the data owner.
 import { appendFileSync, existsSync } from 'node:fs';
 import { describeFileError, writeFileAtomic } from '../model/files.js';
 import { MalformedError } from '../trusted/wire/errors.js';
@@ -13,7 +13,10 @@ export interface MetricsLine {
   readonly tokens?: number;
   /** Of the last steps since the line before. */
   readonly loss?: number;
+  /** Divergence from the teacher at kd_temperature, without the factor T². */
   readonly kd?: number;
+  /** Which divergence `kd` is, e.g. `jsd(beta=0.5)`; absent when training on the text alone. */
+  readonly kd_loss?: string;
   readonly ce?: number;
   readonly grad_norm?: number;
   readonly lr?: number;

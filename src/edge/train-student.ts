@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { TokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
 import type { Config } from './config.js';
 import { hashExamples } from './data/example.js';
+import { divergenceFor } from './loss-settings.js';
 import { openMetrics } from './metrics.js';
 import { lossChunkRows } from './prepare.js';
 import { type Fingerprint, latestRun } from './train/run-state.js';
@@ -43,6 +44,7 @@ export async function trainStudent(
     maxGradNorm: config.max_grad_norm,
   };
   const loss = {
+    divergence: divergenceFor(config),
     kdRatio: topK === 0 ? 0 : config.kd_ratio,
     temperature: config.kd_temperature,
     chunkRows: lossChunkRows(rows * columns, student.config.vocabSize),
@@ -96,6 +98,7 @@ function fingerprintOf(config: Config, student: Student, data: TrainingData, max
     max_length: config.max_length,
     packing: config.packing,
     kd_ratio: config.kd_ratio,
+    loss: divergenceFor(config).label,
     kd_temperature: config.kd_temperature,
     loss_top_k: config.loss_top_k,
     student: `${student.config.modelType} ${numHiddenLayers}x${hiddenSize}, vocabulary ${vocabSize}`,

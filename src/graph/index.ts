@@ -5,6 +5,12 @@ export { type Attribute, type Dim, type DType, Graph, type Value } from './graph
 export { encodeModel, type Placement } from './onnx.js';
 export * from './ops/activation.js';
 export * from './ops/attention.js';
+export {
+  type Divergence,
+  divergenceOf,
+  LOSSES,
+  type LossName,
+} from './ops/divergence.js';
 export * from './ops/elementwise.js';
 export * from './ops/loss.js';
 export * from './ops/matmul.js';

@@ -50,6 +50,7 @@ test('lock, inspect, enclave and grant, generate, distill, eval, destroy', async
   const config = await writeRun(folder, bundle);
   const run = await json('distill', config);
   assert.equal(run.egressBytesAfterUnlock, 0);
+  assert.match(run.loss, /^(0\.\d+ × cross-entropy \+ )?(0\.\d+ × )?forward_kl$/);
   assert.ok(existsSync(join(folder, 'out', 'report.html')));
   const afterRun = (await json('enclave', '--bundle', bundle, ...state)).licence.remainingTokens;
 

@@ -95,7 +95,6 @@ test('problems name file, line and setting', async () => {
     [`${NEEDED}\n# c\nkd_alpha: 1`, 'setting-unknown', /:8: .*"kd_ratio"/],
     [`${NEEDED}license: x`, 'setting-unknown', /:6: license is no setting: .*distillock enclave/],
     [`${NEEDED}use_peft: true`, 'setting-unsupported', /:6: use_peft is not possible yet/],
-    [`${NEEDED}beta: 0.5`, 'setting-unsupported', /:6: beta 0.5/],
     [`${NEEDED}loss_add_tail: false`, 'setting-unsupported', /:6: loss_add_tail false/],
     [`${NEEDED}seed: many`, 'setting-value', /:6: seed is "many"/],
     [`${NEEDED}kd_ratio: 2`, 'setting-value', /:6: kd_ratio is 2/],
@@ -114,4 +113,50 @@ test('problems name file, line and setting', async () => {
   });
   await assert.rejects(load(NEEDED, { seed: 'x' }), { code: 'setting-value', message: /^--seed: seed is "x"/ });
   await assert.rejects(loadConfig(join(folder, 'absent.yaml'), {}), { code: 'file-missing' });
+});
+
+test('loss: one parameter each, filled in; beta alone means jsd, as in TRL', async () => {
+  const settled = async (yaml: string, flags: ConfigFlags = {}) => {
+    const { loss, beta, skew_alpha } = await load(`${NEEDED}${yaml}`, flags);
+    return [loss, beta, skew_alpha];
+  };
+  assert.deepEqual(await settled(''), ['forward_kl', null, null]);
+  assert.deepEqual(await settled('loss: tvd'), ['tvd', null, null]);
+  assert.deepEqual(await settled('loss: jsd'), ['jsd', 0.5, null]);
+  assert.deepEqual(await settled('loss: jsd\nbeta: 0'), ['jsd', 0, null]);
+  assert.deepEqual(await settled('beta: 1'), ['jsd', 1, null]);
+  assert.deepEqual(await settled('', { beta: '0.9' }), ['jsd', 0.9, null]);
+  assert.deepEqual(await settled('loss: skew_kl'), ['skew_kl', null, 0.1]);
+  assert.deepEqual(await settled('loss: skew_reverse_kl\nskew_alpha: 0.3'), ['skew_reverse_kl', null, 0.3]);
+  const jsd = await load(`${NEEDED}loss: jsd`);
+  assert.deepEqual(createConfig(jsd), jsd, 'a whole configuration can be given again');
+});
+
+test('loss: a parameter out of range or of another loss is refused by name', async () => {
+  const cases: readonly (readonly [string, string, RegExp])[] = [
+    ['loss: kl', 'setting-value', /:6: loss is "kl".*forward_kl.*skew_reverse_kl/],
+    ['beta: 1.01', 'setting-value', /:6: beta is 1.01/],
+    ['beta: -0.1', 'setting-value', /:6: beta is -0.1/],
+    ['beta: .nan', 'setting-value', /:6: beta is/],
+    ['loss: skew_kl\nskew_alpha: 0', 'setting-value', /:7: skew_alpha is 0/],
+    ['loss: skew_kl\nskew_alpha: 1', 'setting-value', /:7: skew_alpha is 1/],
+    [
+      'skew_alpha: 0.1',
+      'setting-unused',
+      /:6: skew_alpha is no parameter of loss forward_kl; .*skew_kl or skew_reverse_kl$/,
+    ],
+    [
+      'loss: forward_kl\nbeta: 0.5',
+      'setting-unused',
+      /:7: beta is no parameter of loss forward_kl; .*set loss to jsd$/,
+    ],
+    ['beta: 0.5\nloss: tvd', 'setting-unused', /:6: beta is no parameter of loss tvd/],
+    ['beta: 0.5\nskew_alpha: 0.1', 'setting-unused', /:7: skew_alpha is no parameter of loss jsd/],
+    ['kd_loss_fn: jsd', 'setting-unknown', /"loss"/],
+  ];
+  for (const [yaml, code, message] of cases) await assert.rejects(load(`${NEEDED}${yaml}`), { code, message }, yaml);
+  await assert.rejects(load(NEEDED, { loss: 'reverse_kl', beta: '1' }), {
+    code: 'setting-unused',
+    message: /^--beta: beta/,
+  });
 });

@@ -112,6 +112,7 @@ test('resuming with other settings, text or teacher is refused, and the setting 
     { packing: false },
     { max_length: 40 },
     { kd_ratio: 0.5 },
+    { loss: 'reverse_kl' },
     { kd_temperature: 2 },
     { lr_scheduler_type: 'linear' },
     { per_device_train_batch_size: 1 },

@@ -5,6 +5,7 @@ import { stepScalarValues } from '../../src/edge/train/adamw.js';
 import { accumulateGraph, fusedStepGraph, type StepGraphOptions } from '../../src/edge/train/step-graph.js';
 import type { Graph } from '../../src/graph/graph.js';
 import { encodeModel } from '../../src/graph/onnx.js';
+import { divergenceOf } from '../../src/graph/ops/divergence.js';
 import { Session, type Tensor } from '../../src/graph/runtime.js';
 import { type DecoderConfig, plainFeatures } from '../../src/model/config.js';
 import { lcg } from '../graph/check-gradient.js';
@@ -37,7 +38,7 @@ const options: StepGraphOptions = {
   batch: 2,
   tokens: 5,
   topK: 3,
-  loss: { kdRatio: 0.5, temperature: 2, chunkRows: 5 },
+  loss: { divergence: divergenceOf('forward_kl'), kdRatio: 0.5, temperature: 2, chunkRows: 5 },
   optimiser: { beta1: 0.9, beta2: 0.95, weightDecay: 0.1, maxGradNorm: 1 },
 };
 const rows = 10;

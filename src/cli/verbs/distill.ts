@@ -27,6 +27,8 @@ export const distillHelp: VerbHelp<DistillVerbOptions> = {
 /** What `--json` prints. Paths are absolute; tokens/s leave out evaluation and saving. */
 export interface DistillResult {
   readonly student: string;
+  /** What was minimised, e.g. `0.1 × cross-entropy + 0.9 × forward_kl`. */
+  readonly loss: string;
   readonly report: string;
   readonly steps: number;
   readonly tokens: number;

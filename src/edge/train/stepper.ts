@@ -14,7 +14,7 @@ export interface StepperOptions extends StepGraphOptions {
 }
 
 export interface StepResult {
-  /** Mean over the rows that count; kd is 0 without a teacher. */
+  /** Means over the rows that count: the loss's divergence (0 without a teacher), and cross-entropy. */
   readonly kd: number;
   readonly ce: number;
   /** (1 − kdRatio)·ce + kdRatio·T²·kd. */

@@ -2,7 +2,7 @@
 // Zone: edge. DESIGN section 8.
 import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
 import { EnvironmentError } from '../../trusted/wire/errors.js';
-import type { MetricsWriter } from '../metrics.js';
+import type { MetricsLine, MetricsWriter } from '../metrics.js';
 import { type Evaluation, Evaluator } from './evaluate.js';
 import { type Fingerprint, nothingUnlogged, readRunState, restoreRun, saveRun, type Unlogged } from './run-state.js';
 import { learningRateAt, type ScheduleOptions } from './schedule.js';
@@ -93,7 +93,8 @@ export async function train(
       await restoreRun(options.resumeFrom, student, stepper);
       lastSaved = step;
     }
-    const meter = new Meter(options.loggingSteps, unlogged);
+    const { kdRatio, divergence } = settings.loss;
+    const meter = new Meter(options.loggingSteps, unlogged, kdRatio === 0 ? {} : { kd_loss: divergence.label });
     const save = async (): Promise<void> => {
       const state = { step, tokens, unlogged: meter.unlogged, fingerprint: options.fingerprint };
       const { outputDir, tokenizer, saveTotalLimit } = options;
@@ -151,18 +152,21 @@ export async function train(
 // Averages the steps between two logged lines; what is not logged yet goes into the checkpoint.
 class Meter {
   readonly #every: number;
+  /** Part of every line. */
+  readonly #names: Pick<MetricsLine, 'kd_loss'>;
   #unlogged: Unlogged;
 
-  constructor(every: number, unlogged: Unlogged) {
+  constructor(every: number, unlogged: Unlogged, names: Pick<MetricsLine, 'kd_loss'>) {
     this.#every = every;
     this.#unlogged = unlogged;
+    this.#names = names;
   }
 
   get unlogged(): Unlogged {
     return this.#unlogged;
   }
 
-  add(report: StepReport, last: boolean): Parameters<MetricsWriter['append']>[0] | null {
+  add(report: StepReport, last: boolean): MetricsLine | null {
     const sum = this.#unlogged;
     this.#unlogged = {
       steps: sum.steps + 1,
@@ -181,6 +185,7 @@ class Meter {
       tokens: report.totalTokens,
       loss: loss / steps,
       kd: kd / steps,
+      ...this.#names,
       ce: ce / steps,
       grad_norm: gradNorm / steps,
       lr: report.learningRate,

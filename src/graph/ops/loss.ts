@@ -1,13 +1,14 @@
 // The head and the distillation loss in one: logits exist only for a chunk of rows at a time, forward and backward together.
-// Zone: edge. DESIGN section 8: the teacher's top-k plus one tail bucket is the distribution, so the KL is a KL.
+// Zone: edge. DESIGN section 8: the teacher's top-k plus one tail bucket is the distribution, so a divergence over them is one.
 //
-// Per row, with student softmax q of logits z, teacher top-k p and tail mass p_t, student tail q_t = Σ_{j∉top} q_j:
-//   KL = Σ_i p_i (ln p_i − ln q_i) + p_t (ln p_t − ln q_t)
-//   ∂KL/∂z_j = q_j − p_j on the top-k,  q_j (1 − p_t/q_t) elsewhere.
-// At temperature T both sides use z/T and the KL is multiplied by T² (Hinton et al. 2015), so ∂/∂z gets a factor T.
+// Per row, with student softmax q of logits z, teacher top-k p and tail mass p_t, the student's tail is q_t = Σ_{j∉top} q_j. A
+// divergence (divergence.ts) gives every bucket a pull w; with w̄ = Σ_b q_b w_b:
+//   ∂D/∂z_j = q_j w̄ − q_j w_j on the top-k,  q_j (w̄ − w_t) elsewhere.
+// At temperature T both sides use z/T and every divergence is multiplied by T² (Hinton et al. 2015), so ∂/∂z gets a factor T.
 import { MalformedError } from '../../trusted/wire/errors.js';
 import type { Graph, Value } from '../graph.js';
-import { add, div, exp, log, max, mul, neg, sub } from './elementwise.js';
+import { type Divergence, divergenceOf } from './divergence.js';
+import { add, exp, log, max, mul, neg, sub } from './elementwise.js';
 import { matmul } from './matmul.js';
 import { reduceMax, reduceSum } from './reduce.js';
 import { concat, gatherElements, scatterAdd, setElements, split } from './shape.js';
@@ -35,7 +36,13 @@ export interface LossInputs {
 }
 
 export interface LossOptions {
-  /** loss = (1 − kdRatio)·CE + kdRatio·T²·KL. */
+  /** D, from `divergenceOf`. */
+  readonly divergence: Divergence;
+  /**
+   * loss = (1 − kdRatio)·CE + kdRatio·T²·D. The factor T² keeps the size of the gradient when T changes: D of logits divided
+   * by T falls like 1/T². It is the same for every divergence, also for total variation, which falls like 1/T only. TRL's GKD
+   * has no such factor.
+   */
   readonly kdRatio: number;
   readonly temperature: number;
   /** Rows whose logits exist at the same time; must divide the number of rows. */
@@ -43,7 +50,7 @@ export interface LossOptions {
 }
 
 export interface LossOutputs {
-  /** Weighted sums over rows: KL(teacher‖student) at the loss temperature (without T²) and cross-entropy. */
+  /** Weighted sums over rows: the divergence at the loss temperature (without T²) and cross-entropy. */
   readonly kd: Value;
   readonly ce: Value;
   /** Gradients of the mixed loss. */
@@ -83,35 +90,57 @@ function weightedSum(graph: Graph, rows: Value, rowWeight: Value): Value {
   return reduceSum(graph, mul(graph, rows, rowWeight), [0, 1], false);
 }
 
-// KL against the teacher per row, and what its gradient is made of.
-function tailedDivergence(graph: Graph, student: Softmax, teacher: TeacherTargets) {
-  const p = exp(graph, teacher.logprobs);
-  const pTail = exp(graph, teacher.tail);
+// Teacher and student over the buckets of every row: the top-k [rows, k] and the tail [rows, 1].
+function bucketsOf(graph: Graph, student: Softmax, teacher: TeacherTargets) {
   const logq = sub(graph, gatherElements(graph, student.logits, teacher.ids), student.normaliser);
   const shape = teacher.ids.shape as number[];
   const zeros = graph.emitOne('Expand', [graph.scalar(0), graph.int64s(shape)], { shape });
   // Summing what is left after removing the top-k keeps the tail exact where 1 − Σq would cancel.
   const outside = setElements(graph, student.probabilities, teacher.ids, zeros);
   const qTail = max(graph, reduceSum(graph, outside, [1]), graph.scalar(smallestTail));
-  const top = reduceSum(graph, mul(graph, p, sub(graph, teacher.logprobs, logq)), [1]);
-  const rows = add(graph, top, mul(graph, pTail, sub(graph, teacher.tail, log(graph, qTail))));
-  return { rows, p, q: exp(graph, logq), outside, tailRatio: div(graph, pTail, qTail) };
+  return {
+    top: { p: exp(graph, teacher.logprobs), logp: teacher.logprobs, q: exp(graph, logq), logq },
+    tail: { p: exp(graph, teacher.tail), logp: teacher.tail, q: qTail, logq: log(graph, qTail) },
+    outside,
+  };
+}
+
+// A divergence per row [rows, 1], and the terms that its gradient is made of.
+function divergenceRows(graph: Graph, divergence: Divergence, student: Softmax, teacher: TeacherTargets) {
+  const buckets = bucketsOf(graph, student, teacher);
+  const top = divergence.terms(graph, buckets.top);
+  const tail = divergence.terms(graph, buckets.tail);
+  return { buckets, top, tail, rows: add(graph, reduceSum(graph, top.term(), [1]), tail.term()) };
 }
 
 /**
- * KL per row and its gradient with respect to z/T times `scale` [rows, 1]. `extra` [rows, 1] adds that multiple of the
- * plain softmax to the gradient: the cross-entropy's part when it shares these logits.
+ * The divergence per row and its gradient with respect to z/T times `scale` [rows, 1]. `extra` [rows, 1] adds that multiple of
+ * the plain softmax to the gradient: the cross-entropy's part when it shares these logits.
  */
-function teacherTerm(graph: Graph, student: Softmax, teacher: TeacherTargets, scale: Value, extra: Value | null) {
-  const { rows, p, q, outside, tailRatio } = tailedDivergence(graph, student, teacher);
-  const tailFactor = mul(graph, scale, sub(graph, graph.scalar(1), tailRatio));
-  const outsideFactor = extra ? add(graph, tailFactor, extra) : tailFactor;
-  const topFactor = extra ? add(graph, scale, extra) : scale;
-  const onTop = sub(graph, mul(graph, q, topFactor), mul(graph, p, scale));
-  return { rows, gradient: setElements(graph, mul(graph, outside, outsideFactor), teacher.ids, onTop) };
+function teacherTerm(
+  graph: Graph,
+  divergence: Divergence,
+  student: Softmax,
+  teacher: TeacherTargets,
+  scale: Value,
+  extra: Value | null,
+) {
+  const { buckets, top, tail, rows } = divergenceRows(graph, divergence, student, teacher);
+  const { q } = buckets.top;
+  const pulled = top.weightedPull?.() ?? mul(graph, q, top.pull());
+  const tailPull = tail.pull();
+  const mean = divergence.unitPull
+    ? graph.scalar(1)
+    : add(graph, reduceSum(graph, pulled, [1]), mul(graph, buckets.tail.q, tailPull));
+  const plus = (factor: Value): Value => (extra ? add(graph, factor, extra) : factor);
+  const topFactor = plus(divergence.unitPull ? scale : mul(graph, scale, mean));
+  const outsideFactor = plus(mul(graph, scale, sub(graph, mean, tailPull)));
+  const onTop = sub(graph, mul(graph, q, topFactor), mul(graph, pulled, scale));
+  return { rows, gradient: setElements(graph, mul(graph, buckets.outside, outsideFactor), teacher.ids, onTop) };
 }
 
-function chunkLoss(graph: Graph, inputs: LossInputs, { kdRatio, temperature }: LossOptions): ChunkResult {
+function chunkLoss(graph: Graph, inputs: LossInputs, options: LossOptions): ChunkResult {
+  const { divergence, kdRatio, temperature } = options;
   const { hidden, weight, labels, rowWeight, teacher } = inputs;
   const zero = graph.scalar(0);
   const ceScale = mul(graph, rowWeight, graph.scalar(1 - kdRatio));
@@ -122,15 +151,16 @@ function chunkLoss(graph: Graph, inputs: LossInputs, { kdRatio, temperature }: L
     const soft = mul(graph, plain.probabilities, ceScale);
     return { kd: zero, ce, dLogits: scatterAdd(graph, soft, labels, neg(graph, ceScale)) };
   }
-  // ∂(T²·KL)/∂z = T · ∂KL/∂(z/T).
+  // ∂(T²·D)/∂z = T · ∂D/∂(z/T).
   const kdScale = mul(graph, rowWeight, graph.scalar(kdRatio * temperature));
   if (temperature === 1) {
-    const { rows, gradient } = teacherTerm(graph, plain, teacher, kdScale, kdRatio === 1 ? null : ceScale);
+    const shared = kdRatio === 1 ? null : ceScale;
+    const { rows, gradient } = teacherTerm(graph, divergence, plain, teacher, kdScale, shared);
     const dLogits = kdRatio === 1 ? gradient : scatterAdd(graph, gradient, labels, neg(graph, ceScale));
     return { kd: weightedSum(graph, rows, rowWeight), ce, dLogits };
   }
   const softened = softmaxOf(graph, hidden, weight, temperature);
-  const { rows, gradient } = teacherTerm(graph, softened, teacher, kdScale, null);
+  const { rows, gradient } = teacherTerm(graph, divergence, softened, teacher, kdScale, null);
   const kd = weightedSum(graph, rows, rowWeight);
   if (kdRatio === 1) return { kd, ce, dLogits: gradient };
   const both = add(graph, gradient, mul(graph, plain.probabilities, ceScale));
@@ -177,7 +207,7 @@ function chunksOf(graph: Graph, inputs: LossInputs, chunkRows: number): LossInpu
 
 /** What an evaluation reports: weighted sums over rows. */
 export interface EvaluationOutputs {
-  /** KL(teacher‖student) at `temperature`; 0 without a teacher. */
+  /** KL(teacher‖student) at `temperature`, whatever divergence was trained with; 0 without a teacher. */
   readonly kd: Value;
   readonly ce: Value;
   /** Share of rows whose most likely token is the teacher's (its first id); 0 without a teacher. */
@@ -207,7 +237,7 @@ function evaluateChunk(
   const ce = weightedSum(graph, crossEntropyAt(graph, plain, labels), rowWeight);
   if (teacher === null) return { kd: graph.scalar(0), ce, agreement: graph.scalar(0) };
   const softened = temperature === 1 ? plain : softmaxOf(graph, hidden, weight, temperature);
-  const { rows } = tailedDivergence(graph, softened, teacher);
+  const { rows } = divergenceRows(graph, divergenceOf('forward_kl'), softened, teacher);
   // The student agrees where the logit at the teacher's first id equals the row's maximum.
   const first = split(graph, teacher.ids, [1, (teacher.ids.shape[1] as number) - 1], 1)[0]!;
   const shape = first.shape;
