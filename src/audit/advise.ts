@@ -95,12 +95,16 @@ function severity({ verdict, worst }: SummaryRow): number {
   return 1e3 * RANK.indexOf(verdict) + Math.max(-100, worst ?? -100);
 }
 
-/** Rows of the largest recorded budget that the licence covers, or of the smallest one. */
+/** Of every adversary the rows of the largest recorded budget that the licence covers, or of the smallest one. */
 function atBudget(rows: readonly SummaryRow[], budgetTokens: number): SummaryRow[] {
-  const budgets = rows.map((row) => row.budgetTokens);
-  const covered = budgets.filter((budget) => budget <= budgetTokens);
-  const at = covered.length > 0 ? Math.max(...covered) : Math.min(...budgets);
-  return rows.filter((row) => row.budgetTokens === at);
+  // Adversaries that do not record have rows at the largest budget alone.
+  return [...new Set(rows.map(({ adversary }) => adversary))].flatMap((adversary) => {
+    const own = rows.filter((row) => row.adversary === adversary);
+    const budgets = own.map((row) => row.budgetTokens);
+    const covered = budgets.filter((budget) => budget <= budgetTokens);
+    const at = covered.length > 0 ? Math.max(...covered) : Math.min(...budgets);
+    return own.filter((row) => row.budgetTokens === at);
+  });
 }
 
 /** null: the model has no such parts. */

@@ -11,7 +11,7 @@ export interface AttackSettings {
   readonly seed: number;
   /** Rows that the licence releases to this attacker. */
   readonly budgetTokens: number;
-  /** Optimiser steps of the black-box student; attacks that train take as many. */
+  /** Optimiser steps of the black-box student of this budget; attacks that train take as many. */
   readonly steps: number;
   readonly learningRate: number;
   /** What a black-box student of the same budget learned from; attackers may use it too. */
@@ -45,6 +45,8 @@ export interface Attack {
   /** kebab-case, as in `--attacks`. */
   readonly name: string;
   readonly adversary: Adversary;
+  /** What it achieves grows with what was recorded: run at every budget, other attacks at the largest alone. */
+  readonly curve?: true;
   /** One line for a person. */
   readonly summary: string;
   /** Papers and reports. */

@@ -27,6 +27,9 @@ export interface FitOptions {
   readonly trainable?: (name: string) => boolean;
 }
 
+/** Texts per optimiser step. */
+export const BATCH_TEXTS = 4;
+
 /** Texts and rows as training and evaluation take them; `shuffle` by seed, or in order. */
 export function trainingData(lessons: Lessons, batchSize: number, seed: number, shuffle: boolean): TrainingData {
   const { examples, released } = lessons;
@@ -41,7 +44,7 @@ export function trainingData(lessons: Lessons, batchSize: number, seed: number, 
 
 /** Trains `student` in place by AdamW with a cosine schedule. KD alone where there are rows, cross-entropy where there are none. */
 export async function fitStudent(student: Student, lessons: Lessons, options: FitOptions): Promise<void> {
-  const { steps, learningRate, seed, batchSize = 4, trainable } = options;
+  const { steps, learningRate, seed, batchSize = BATCH_TEXTS, trainable } = options;
   if (steps === 0) return;
   const data = trainingData(lessons, batchSize, seed, true);
   const { rows, columns, batchesPerEpoch } = data.batches;

@@ -70,12 +70,28 @@ export interface BlackBoxOptions {
   readonly seed: number;
 }
 
-/** The reference line: a student of the teacher's shape, from random weights, taught by the released rows alone. */
+const taught = new WeakMap<Lessons, Map<string, Promise<Student>>>();
+
+/**
+ * The reference line: a student of the teacher's shape, from random weights, taught by the released rows alone. Trained once for the same
+ * lessons and options, however many attacks fall back on it; each gets a copy.
+ */
 export async function blackBoxStudent(
   config: DecoderConfig,
   lessons: Lessons,
   options: BlackBoxOptions,
 ): Promise<Student> {
+  const known = taught.get(lessons) ?? new Map<string, Promise<Student>>();
+  taught.set(lessons, known);
+  const key = `${options.steps}/${options.learningRate}/${options.seed}`;
+  const found = known.get(key) ?? train(config, lessons, options);
+  known.set(key, found);
+  const { parameters, ...rest } = await found;
+  const copies = [...parameters].map(([name, { data, shape }]) => [name, { data: data.slice(), shape }] as const);
+  return { ...rest, parameters: new Map(copies) };
+}
+
+async function train(config: DecoderConfig, lessons: Lessons, options: BlackBoxOptions): Promise<Student> {
   const student = randomStudent({ ...cloneConfig(config), initializerRange: 0.02 }, options.seed);
   await fitStudent(student, lessons, options);
   return student;

@@ -1,63 +1,46 @@
-// Linear algebra for attackers: regularised least squares without forming matrices, and the orthogonal map between two bases.
+// Linear algebra for attackers: Cholesky factors, averages by label, and the orthogonal map between two bases.
 // Zone: owner. Row-vector convention, rows in float32, sums in float64.
 import { RandomStream } from '../edge/data/random.js';
 
-/** One linear equation rows[index]·w = target, counted `weight` times. */
-export interface Observations {
-  readonly index: Int32Array;
-  readonly target: Float64Array;
-  readonly weight: Float64Array;
+/** Lower factor L [n, n] of a positive definite matrix, L·Lᵀ = matrix; of `matrix` only the lower half is read. */
+export function cholesky(matrix: Float64Array, n: number): Float64Array {
+  const factor = new Float64Array(n * n);
+  for (let i = 0; i < n; i += 1)
+    for (let j = 0; j <= i; j += 1) {
+      let sum = matrix[i * n + j]!;
+      for (let c = 0; c < j; c += 1) sum -= factor[i * n + c]! * factor[j * n + c]!;
+      if (i === j && !(sum > 0)) throw new RangeError(`row ${i}: the matrix is not positive definite`);
+      factor[i * n + j] = i === j ? Math.sqrt(sum) : sum / factor[j * n + j]!;
+    }
+  return factor;
 }
 
-/**
- * w minimising Σ weight·(rows[index]·w − target)² + ridge·|w − start|², by conjugate gradients on the normal equations (Hestenes and
- * Stiefel 1952). `rows` is [n, width].
- */
-export function leastSquares(
-  rows: Float32Array,
-  width: number,
-  { index, target, weight }: Observations,
-  ridge: number,
-  start: Float64Array = new Float64Array(width),
-  iterations = 40,
-): Float64Array {
-  const w = start.slice();
-  const apply = (v: Float64Array): Float64Array => {
-    const out = new Float64Array(width);
-    for (let i = 0; i < width; i += 1) out[i] = ridge * v[i]!;
-    for (let n = 0; n < index.length; n += 1) {
-      const at = index[n]! * width;
-      let dot = 0;
-      for (let i = 0; i < width; i += 1) dot += rows[at + i]! * v[i]!;
-      dot *= weight[n]!;
-      for (let i = 0; i < width; i += 1) out[i]! += dot * rows[at + i]!;
-    }
-    return out;
-  };
-  const residual = new Float64Array(width);
-  for (let n = 0; n < index.length; n += 1) {
-    const at = index[n]! * width;
-    let error = target[n]!;
-    for (let i = 0; i < width; i += 1) error -= rows[at + i]! * w[i]!;
-    error *= weight[n]!;
-    for (let i = 0; i < width; i += 1) residual[i]! += error * rows[at + i]!;
+/** L⁻¹·x in place. */
+export function solveLower(factor: Float64Array, x: Float32Array | Float64Array): void {
+  const n = x.length;
+  for (let i = 0; i < n; i += 1) {
+    let sum = x[i]!;
+    for (let j = 0; j < i; j += 1) sum -= factor[i * n + j]! * x[j]!;
+    x[i] = sum / factor[i * n + i]!;
   }
-  const direction = residual.slice();
-  const norm = (v: Float64Array): number => v.reduce((sum, x) => sum + x * x, 0);
-  let before = norm(residual);
-  const enough = before * 1e-12;
-  for (let round = 0; round < iterations && before > enough && before > 0; round += 1) {
-    const moved = apply(direction);
-    const step = before / direction.reduce((sum, x, i) => sum + x * moved[i]!, 0);
-    for (let i = 0; i < width; i += 1) {
-      w[i]! += step * direction[i]!;
-      residual[i]! -= step * moved[i]!;
-    }
-    const after = norm(residual);
-    for (let i = 0; i < width; i += 1) direction[i] = residual[i]! + (after / before) * direction[i]!;
-    before = after;
+}
+
+/** L⁻ᵀ·x in place, and returned. */
+export function solveUpper(factor: Float64Array, x: Float64Array): Float64Array {
+  const n = x.length;
+  for (let i = n - 1; i >= 0; i -= 1) {
+    x[i]! /= factor[i * n + i]!;
+    for (let j = 0; j < i; j += 1) x[j]! -= factor[i * n + j]! * x[i]!;
   }
-  return w;
+  return x;
+}
+
+/** Lᵀ·x. */
+export function timesUpper(factor: Float64Array, x: Float32Array): Float64Array {
+  const n = x.length;
+  const out = new Float64Array(n);
+  for (let i = 0; i < n; i += 1) for (let j = 0; j <= i; j += 1) out[j]! += factor[i * n + j]! * x[i]!;
+  return out;
 }
 
 /** Rows of `values` [n, width] averaged by label; labels never seen get the mean of all that were. */

@@ -1,28 +1,28 @@
-// The recorder: uses a teacher as a licensed user does and keeps everything that passes outside the enclave. Zone: owner (as attacker).
-// DESIGN section 2. What is inside never shows up here: these are the arguments and results of accelerator and enclave calls.
+// The recorder: uses a teacher as a licensed user does and keeps what passes outside the enclave. Zone: owner (as attacker). DESIGN
+// section 2. What is inside never shows up here: these are the arguments and results of accelerator and enclave calls. Of hidden states
+// only those at the enclave's borders are kept: between two parts outside, the bundle's weights say how one comes of the other.
 import { createTeacherRows, type TeacherRows } from '../edge/cache/rows.js';
 import { type Example, teacherPositions } from '../edge/data/example.js';
-import type { TopK } from '../edge/teacher/accelerator.js';
 import type { Gate, Passed } from '../edge/teacher/gate.js';
 import { askRows, forward, type Runner, releaseRows } from '../edge/teacher/pass.js';
+import type { Lessons } from './fit-student.js';
+import type { Target } from './target.js';
 
-/** Everything seen while one text passed. */
+/** Kept while one text passed. */
 export interface Trace {
   readonly example: Example;
   /** Teacher rows at the example's positions, as released. */
   readonly released: TeacherRows;
-  /** What `authorise` answered; null where the embedding lies inside. */
-  readonly lockedIds: Int32Array | null;
-  /** Hidden states [tokens, width] between segment i − 1 and segment i by i; missing where the enclave kept them. */
+  /** Hidden states [tokens, width] between segment i − 1 and segment i by i, one of them inside; missing where the enclave kept them. */
   readonly crossings: ReadonlyMap<number, Float32Array>;
-  /** What went into the head, [rows, width]; null where the enclave kept it. */
+  /** What went into an enclave-held head, [rows, width]; null where the enclave kept it, or the head lies outside. */
   readonly headInput: Float32Array | null;
-  /** The head's answers in locked ids; null where the head lies inside. */
-  readonly lockedTopK: TopK | null;
 }
 
 export interface Recording {
   readonly traces: readonly Trace[];
+  /** Locked id of every token id, −1 where it was never seen. All −1 where neither embedding nor head shows locked ids. */
+  readonly vocabulary: Int32Array;
   /** Rows released, that is charged. */
   readonly releasedRows: number;
   /** Bytes of everything kept. */
@@ -41,10 +41,10 @@ export async function record(
   examples: readonly Example[],
   { k, temperature }: RecordOptions,
 ): Promise<Recording> {
+  const vocabulary = new Int32Array(runner.config.vocabSize).fill(-1);
   const traces: Trace[] = [];
-  for (const example of examples) traces.push(await trace(runner, gate, example, k, temperature));
-  const releasedRows = traces.reduce((sum, { released }) => sum + released.rows, 0);
-  return { traces, releasedRows, bytes: traces.reduce((sum, each) => sum + bytesOf(each), 0) };
+  for (const example of examples) traces.push(await trace(runner, gate, example, k, temperature, vocabulary));
+  return recordingOfTraces(traces, vocabulary);
 }
 
 /**
@@ -57,13 +57,49 @@ export async function recordUnreleased(
   examples: readonly Example[],
   k: number,
 ): Promise<Recording> {
+  const vocabulary = new Int32Array(runner.config.vocabSize).fill(-1);
   const traces: Trace[] = [];
   for (const example of examples) {
-    const { lockedIds, crossings } = await pass(runner, gate, example);
+    const { crossings } = await pass(runner, gate, example, vocabulary);
     const released = createTeacherRows(k, new Int32Array(0), new Float32Array(0));
-    traces.push({ example, released, lockedIds, crossings, headInput: new Float32Array(0), lockedTopK: null });
+    traces.push({ example, released, crossings, headInput: new Float32Array(0) });
   }
-  return { traces, releasedRows: 0, bytes: traces.reduce((sum, each) => sum + bytesOf(each), 0) };
+  return recordingOfTraces(traces, vocabulary);
+}
+
+/** Two recordings of one target as one. */
+export function joined(a: Recording, b: Recording): Recording {
+  const vocabulary = a.vocabulary.map((locked, token) => (locked >= 0 ? locked : b.vocabulary[token]!));
+  return recordingOfTraces([...a.traces, ...b.traces], vocabulary);
+}
+
+function recordingOfTraces(traces: readonly Trace[], vocabulary: Int32Array): Recording {
+  const releasedRows = traces.reduce((sum, { released }) => sum + released.rows, 0);
+  const bytes = traces.reduce((sum, each) => sum + bytesOf(each), vocabulary.byteLength);
+  return { traces, vocabulary, releasedRows, bytes };
+}
+
+const recordings = new WeakMap<Lessons, WeakMap<Target, Promise<Recording>>>();
+
+/** Lessons of a licensed session in which `examples` pass; what it showed besides the released rows is kept for `recordingOf`. */
+export async function recordLessons(target: Target, examples: readonly Example[]): Promise<Lessons> {
+  const recorded = await recordAt(target, examples);
+  const lessons = { examples, released: recorded.traces.map(({ released }) => released) };
+  recordings.set(lessons, new WeakMap([[target, Promise.resolve(recorded)]]));
+  return lessons;
+}
+
+/** What was recorded at `target` while the texts of `lessons` passed: one session for all attacks that record those. */
+export function recordingOf(target: Target, lessons: Lessons): Promise<Recording> {
+  const known = recordings.get(lessons) ?? new WeakMap<Target, Promise<Recording>>();
+  recordings.set(lessons, known);
+  const found = known.get(target) ?? recordAt(target, lessons.examples);
+  known.set(target, found);
+  return found;
+}
+
+async function recordAt(target: Target, examples: readonly Example[]): Promise<Recording> {
+  return record(target.runner, await target.session(), examples, { k: target.topK, temperature: 1 });
 }
 
 /** One text through everything but the head, heard from outside. */
@@ -71,17 +107,23 @@ async function pass(
   runner: Runner,
   gate: Gate,
   { inputIds }: Example,
-): Promise<Pick<Trace, 'lockedIds' | 'crossings'> & { readonly passed: Passed }> {
+  vocabulary: Int32Array,
+): Promise<Pick<Trace, 'crossings'> & { readonly passed: Passed }> {
+  const { places } = runner;
   const crossings = new Map<number, Float32Array>();
-  let lockedIds: Int32Array | null = null;
   const keep = (segment: number, hidden: unknown): void => {
-    if (hidden instanceof Float32Array) crossings.set(segment, hidden);
+    // What goes into the head is kept where it is asked for rows, which are fewer.
+    const goesIn = places[segment] === 'enclave' && segment < places.length - 1;
+    if (hidden instanceof Float32Array && (places[segment - 1] === 'enclave' || goesIn)) crossings.set(segment, hidden);
   };
   const heard: Gate = {
     ...gate,
     authorise: async (ids) => {
-      lockedIds = await gate.authorise(ids);
-      return lockedIds;
+      const locked = await gate.authorise(ids);
+      locked.forEach((id, i) => {
+        vocabulary[ids[i]!] = id;
+      });
+      return locked;
     },
     embed: async (ids, layout) => {
       const passed = await gate.embed(ids, layout);
@@ -106,18 +148,29 @@ async function pass(
   };
   const layout = { batch: 1, tokens: inputIds.length, lengths: [inputIds.length] };
   const passed = await forward(listening, heard, inputIds, layout);
-  return { lockedIds, crossings, passed };
+  return { crossings, passed };
 }
 
-async function trace(runner: Runner, gate: Gate, example: Example, k: number, temperature: number): Promise<Trace> {
-  const { lockedIds, crossings, passed } = await pass(runner, gate, example);
-  const rows = await askRows(runner, passed, teacherPositions(example), k, temperature);
-  const lockedTopK: TopK | null = rows.from === 'accelerator' ? rows.topK : null;
+async function trace(
+  runner: Runner,
+  gate: Gate,
+  example: Example,
+  k: number,
+  temperature: number,
+  vocabulary: Int32Array,
+): Promise<Trace> {
+  const positions = teacherPositions(example);
+  const { crossings, passed } = await pass(runner, gate, example, vocabulary);
+  const rows = await askRows(runner, passed, positions, k, temperature);
   const { tokenIds, logprobs } = await releaseRows(gate, rows);
-  const released = createTeacherRows(k, tokenIds, logprobs);
-  const headInput =
-    passed instanceof Float32Array ? rowsOf(passed, teacherPositions(example), runner.config.hiddenSize) : null;
-  return { example, released, lockedIds, crossings, headInput, lockedTopK };
+  if (rows.from === 'accelerator')
+    // Released ids are in the order of the locked ones that were asked for.
+    rows.topK.ids.forEach((locked, i) => {
+      vocabulary[tokenIds[i]!] = locked;
+    });
+  const inside = rows.from === 'enclave' && passed instanceof Float32Array;
+  const headInput = inside ? rowsOf(passed, positions, runner.config.hiddenSize) : null;
+  return { example, released: createTeacherRows(k, tokenIds, logprobs), crossings, headInput };
 }
 
 function rowsOf(hidden: Float32Array, positions: Int32Array, width: number): Float32Array {
@@ -128,7 +181,7 @@ function rowsOf(hidden: Float32Array, positions: Int32Array, width: number): Flo
   return rows;
 }
 
-function bytesOf({ released, lockedIds, crossings, headInput, lockedTopK }: Trace): number {
-  const arrays = [released.tokenIds, released.logprobs, lockedIds, headInput, lockedTopK?.ids, lockedTopK?.logprobs];
-  return [...arrays, ...crossings.values()].reduce((sum, array) => sum + (array?.byteLength ?? 0), 0);
+function bytesOf({ released, crossings, headInput }: Trace): number {
+  const arrays = [released.tokenIds, released.logprobs, headInput, ...crossings.values()];
+  return arrays.reduce((sum, array) => sum + (array?.byteLength ?? 0), 0);
 }

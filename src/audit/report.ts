@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import type { Adversary } from './attack.js';
 import type { Verdict } from './measure.js';
+import type { HeadLeak } from './run-audit.js';
 
 export const AUDIT_FORMAT = 'distillock-audit';
 /** Raised when a field changes its meaning or goes away; further fields may come without that. */
@@ -47,6 +48,8 @@ export interface AuditRow {
   readonly verdict: Verdict;
   /** Why the attack had nothing to work on; null when it had. */
   readonly idle: string | null;
+  /** Of attacks that find out about the head instead of cloning. */
+  readonly leak?: HeadLeak | undefined;
 }
 
 /** An attack that ends in a yes or no. */
@@ -70,6 +73,8 @@ export interface BlackBoxLine {
   readonly seed: number;
   readonly agreement: number;
   readonly kl: number;
+  /** Optimiser steps that it trained for; missing in audits of before it was written. */
+  readonly steps?: number | undefined;
 }
 
 export interface AuditMachine {
@@ -143,6 +148,7 @@ const row: z.ZodType<AuditRow> = z.looseObject({
   control: z.looseObject({ advantage, succeeded: z.boolean() }),
   verdict: z.enum(['held', 'weakened', 'broken', 'inconclusive']),
   idle: text.nullable(),
+  leak: z.looseObject({ rank: z.number().min(0), shareOfHead: z.number().min(0).max(1.0001) }).optional(),
 });
 
 const probe: z.ZodType<ProbeRow> = z.looseObject({
@@ -178,7 +184,9 @@ export const auditReportSchema: z.ZodType<AuditReport> = z.looseObject({
   }),
   lines: z.looseObject({
     noShield: z.looseObject({ agreement: share, kl: nats }),
-    blackBox: z.array(z.looseObject({ budgetTokens: count, seed: count, agreement: share, kl: nats })).min(1),
+    blackBox: z
+      .array(z.looseObject({ budgetTokens: count, seed: count, agreement: share, kl: nats, steps: count.optional() }))
+      .min(1),
   }),
   attacks: z.array(row),
   probes: z.array(probe),

@@ -1,9 +1,10 @@
-// Runs attacks against one bundle: the black-box line, every attack and its control, at several budgets and seeds. Zone: owner.
+// Runs attacks against one bundle: the black-box line at several budgets and seeds, attacks that record at each, all others and every
+// control at the largest. Zone: owner.
 import type { Example } from '../edge/data/example.js';
 import { countTargets } from '../edge/data/example.js';
 import { RandomStream } from '../edge/data/random.js';
 import type { Adversary, Attack, AttackSettings } from './attack.js';
-import type { Lessons } from './fit-student.js';
+import { BATCH_TEXTS, type Lessons } from './fit-student.js';
 import { blackBoxStudent, type Lab } from './lab.js';
 import {
   advantageOf,
@@ -15,7 +16,8 @@ import {
   type Verdict,
   verdictOf,
 } from './measure.js';
-import { record } from './recorder.js';
+import { recordLessons } from './recorder.js';
+import { shareOfHead } from './row-space.js';
 import type { Target } from './target.js';
 
 /** One attack, one seed, one budget. */
@@ -30,8 +32,15 @@ export interface Trial extends Measures {
   readonly advantage: number;
   readonly advantageAgreement: number;
   readonly advantageKl: number;
-  /** Of attacks that leak instead of cloning: rank of the log-probabilities found; the hidden width when all is out. */
-  readonly leakedRank?: number;
+  /** Of attacks that leak instead of cloning. */
+  readonly leak?: HeadLeak;
+}
+
+export interface HeadLeak {
+  /** Of the log-probabilities, as found; the hidden width when all is out. */
+  readonly rank: number;
+  /** Share of the true head's column space that was found, 0 to 1. */
+  readonly shareOfHead: number;
 }
 
 export interface Finding {
@@ -41,6 +50,7 @@ export interface Finding {
   readonly placement: string;
   /** Why the attack had nothing to work on; null when it had. */
   readonly idle: string | null;
+  /** At every budget where the attack is one of a curve, else at the largest. */
   readonly trials: readonly Trial[];
   /** Over the seeds, at the largest budget. */
   readonly advantage: Interval;
@@ -51,15 +61,16 @@ export interface Finding {
 export interface Lines {
   readonly budgetTokens: number;
   readonly seed: number;
+  readonly steps: number;
   readonly blackBox: Measures;
 }
 
 export interface AuditOptions {
   readonly attacks: readonly Attack[];
-  /** Rows released per attack, ascending; the verdict is taken at the last. */
+  /** Rows released per attack, ascending; verdicts are taken at the last, which is all that attacks without a curve run at. */
   readonly budgets: readonly number[];
   readonly seeds: readonly number[];
-  /** Optimiser steps of black-box students, and of attacks that train. */
+  /** Least optimiser steps of black-box students, and of attacks that train: `stepsFor`. */
   readonly steps: number;
   readonly learningRate: number;
   readonly onTrial?: (progress: {
@@ -89,6 +100,14 @@ export function sharedRuns(): SharedRuns {
   return { blackBox: new Map(), controls: new Map() };
 }
 
+/** At four texts a step and some 70 rows a text one pass over a million rows takes 3,600. */
+const MOST_STEPS = 4000;
+
+/** Steps of whatever trains on `texts`: those asked for, and where one pass over the texts takes more, that pass, up to MOST_STEPS. */
+export function stepsFor(asked: number, texts: number): number {
+  return Math.max(asked, Math.min(MOST_STEPS, Math.ceil(texts / BATCH_TEXTS)));
+}
+
 async function once<T>(known: Map<string, T>, key: string, make: () => Promise<T>): Promise<T> {
   const found = known.get(key) ?? (await make());
   known.set(key, found);
@@ -106,19 +125,17 @@ export async function auditTarget(
   const lines: Lines[] = [];
   const trials = new Map<Attack, Trial[]>(attacks.map((attack) => [attack, []]));
   const controls = new Map<Attack, number[]>(attacks.map((attack) => [attack, []]));
-  const total = seeds.length * budgets.length * attacks.length;
+  const largest = budgets.at(-1)!;
+  const attacksAt = (budget: number): Attack[] => attacks.filter(({ curve }) => curve === true || budget === largest);
+  const total = seeds.length * budgets.reduce((sum, budget) => sum + attacksAt(budget).length, 0);
+  const truth = trueHead(control);
   let done = 0;
   for (const seed of seeds)
     for (const budgetTokens of budgets) {
       options.signal?.throwIfAborted();
       const lessons = await lessonsFrom(target, lab, budgetTokens, seed);
-      const settings: AttackSettings = {
-        seed,
-        budgetTokens,
-        lessons,
-        steps: options.steps,
-        learningRate: options.learningRate,
-      };
+      const steps = stepsFor(options.steps, lessons.examples.length);
+      const settings: AttackSettings = { seed, budgetTokens, lessons, steps, learningRate: options.learningRate };
       const blackBox = await once(shared.blackBox, `${seed}/${budgetTokens}`, async () => {
         const started = performance.now();
         const student = await blackBoxStudent(target.config, lessons, settings);
@@ -126,26 +143,26 @@ export async function auditTarget(
         return { ...(await lab.measure(student)), seconds };
       });
       const { agreement, kl } = blackBox;
-      lines.push({ budgetTokens, seed, blackBox: { agreement, kl } });
-      for (const attack of attacks) {
+      lines.push({ budgetTokens, seed, steps, blackBox: { agreement, kl } });
+      for (const attack of attacksAt(budgetTokens)) {
         options.signal?.throwIfAborted();
         options.onTrial?.({ attack: attack.name, seed, budgetTokens, done, total });
         const idle = attack.idleReason(target) !== null;
-        const trial = idle ? atTheLine(settings, blackBox) : await attempt(attack, target, lab, settings, blackBox);
-        trials.get(attack)!.push(trial);
+        const setting = { lab, settings, blackBox, truth };
+        trials.get(attack)!.push(idle ? atTheLine(settings, blackBox) : await attempt(attack, target, setting));
         done += 1;
-        if (budgetTokens !== budgets.at(-1)) continue;
+        if (budgetTokens !== largest) continue;
         const relatives = target.ancestor === undefined ? '' : 'with ancestor';
         const against = await once(shared.controls, `${attack.name}/${seed}/${relatives}`, async () => {
-          const tried = await attempt(attack, attack.control?.(control) ?? control, lab, settings, blackBox);
-          // An attack that leaks instead of cloning has succeeded by the share of the hidden width that it finds.
-          return tried.leakedRank === undefined ? tried.advantage : tried.leakedRank / target.config.hiddenSize;
+          const tried = await attempt(attack, attack.control?.(control) ?? control, setting);
+          // An attack that leaks instead of cloning has succeeded by the share of the head that it finds.
+          return tried.leak?.shareOfHead ?? tried.advantage;
         });
         controls.get(attack)!.push(against);
       }
     }
   const findings = attacks.map((attack) =>
-    finding(attack, target, trials.get(attack)!, controls.get(attack)!, budgets.at(-1)!),
+    finding(attack, target, trials.get(attack)!, controls.get(attack)!, largest),
   );
   return { findings, lines };
 }
@@ -181,13 +198,21 @@ function atTheLine({ seed, budgetTokens, lessons }: AttackSettings, blackBox: Bl
   return { ...blackBox, ...spent, ...none, seed, budgetTokens };
 }
 
-async function attempt(
-  attack: Attack,
-  target: Target,
-  lab: Lab,
-  settings: AttackSettings,
-  blackBox: Measures,
-): Promise<Trial> {
+interface Setting {
+  readonly lab: Lab;
+  readonly settings: AttackSettings;
+  readonly blackBox: Measures;
+  /** What leaks are measured against, [vocabulary, width]. */
+  readonly truth: Float32Array;
+}
+
+/** The original's head, the final norm's gain in it. */
+function trueHead({ weights, config }: Target): Float32Array {
+  const gain = weights.get('model.norm.weight');
+  return weights.get('lm_head.weight')!.map((x, i) => x * (gain?.[i % config.hiddenSize] ?? 1));
+}
+
+async function attempt(attack: Attack, target: Target, { lab, settings, blackBox, truth }: Setting): Promise<Trial> {
   const started = performance.now();
   const { clone, baseline, leak, recordedTokens, queries, bytes } = await attack.run(target, settings);
   const seconds = (performance.now() - started) / 1000;
@@ -207,7 +232,9 @@ async function attempt(
     advantage,
     advantageAgreement: agreement,
     advantageKl: kl,
-    ...(leak === undefined ? {} : { leakedRank: leak.rank }),
+    ...(leak === undefined
+      ? {}
+      : { leak: { rank: leak.rank, shareOfHead: shareOfHead(leak, truth, target.config.hiddenSize) } }),
   };
 }
 
@@ -217,9 +244,7 @@ function better(a: Measures, b: Measures): Measures {
 
 /** What a licence of `budgetTokens` buys: texts in an order drawn from the seed, and their released rows. */
 export async function lessonsFrom(target: Target, lab: Lab, budgetTokens: number, seed: number): Promise<Lessons> {
-  const examples = withinBudget(lab.texts, budgetTokens, seed);
-  const { traces } = await record(target.runner, await target.session(), examples, { k: target.topK, temperature: 1 });
-  return { examples, released: traces.map(({ released }) => released) };
+  return recordLessons(target, withinBudget(lab.texts, budgetTokens, seed));
 }
 
 function withinBudget(texts: readonly Example[], budgetTokens: number, seed: number): Example[] {

@@ -83,6 +83,14 @@ test('the budget decides which recorded numbers count', () => {
   assert.match(advise({ ...facts, budgetTokens: 10 }, curve).reasons.join(), /smallest recorded budget is 100 tokens/);
 });
 
+test('what ran with the largest budget alone counts at every budget', () => {
+  const own = [100, 10_000].map((budgetTokens) => row('accelerator', 0.01, { budgetTokens }));
+  const copied = row('accelerator', 0.6, { budgetTokens: 10_000, adversary: 'copier', attack: 'fine-tuning-all-100' });
+  const advice = advise({ ...facts, budgetTokens: 500 }, summaryOf(...own, copied));
+  assert.equal(advice.verdict, 'broken');
+  assert.match(advice.reasons.join(), /fine-tuning-all-100 \(copier\)/);
+});
+
 test('parts that the model lacks are no candidates; nothing recorded is said', () => {
   const narrow = { ...facts, config: { ...wide, numHiddenLayers: 2 } };
   const advice = advise(narrow, summaryOf(row('shielded:embedding,0,5,head', 0.1), row('accelerator', 1)));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { leastSquares, procrustes } from '../../src/audit/least-squares.js';
+import { cholesky, multiply, procrustes, solveLower, solveUpper, timesUpper } from '../../src/audit/least-squares.js';
 import { advantageOf, interval, verdictOf } from '../../src/audit/measure.js';
 import { RandomStream } from '../../src/edge/data/random.js';
 
@@ -25,17 +25,27 @@ test('the interval is that of a t distribution, the verdict follows the worst se
   assert.equal(verdictOf(interval([Number.NaN]), true), 'inconclusive');
 });
 
-test('least squares and Procrustes find what made the data', () => {
+test('a Cholesky factor solves its equations', () => {
   const random = new RandomStream('test', 1);
+  const n = 6;
+  const root = Float64Array.from({ length: n * n }, () => random.normal());
+  const matrix = multiply(root, root, n, true);
+  const factor = cholesky(matrix, n);
+  const truth = Float32Array.from({ length: n }, () => random.normal());
+  const right = Float64Array.from({ length: n }, (_, i) =>
+    truth.reduce((sum, x, j) => sum + matrix[i * n + j]! * x, 0),
+  );
+  solveLower(factor, right);
+  const half = timesUpper(factor, truth);
+  for (const [i, x] of right.entries()) assert.ok(Math.abs(x - half[i]!) < 1e-6);
+  for (const [i, x] of solveUpper(factor, right).entries()) assert.ok(Math.abs(x - truth[i]!) < 1e-6);
+  assert.throws(() => cholesky(Float64Array.of(1, 0, 2, 1), 2), /row 1: the matrix is not positive definite/);
+});
+
+test('Procrustes finds the rotation that made the data', () => {
+  const random = new RandomStream('test', 2);
   const width = 5;
   const rows = Float32Array.from({ length: 40 * width }, () => random.normal());
-  const truth = Float64Array.from({ length: width }, () => random.normal());
-  const target = Float64Array.from({ length: 40 }, (_, n) => {
-    return truth.reduce((sum, w, i) => sum + w * rows[n * width + i]!, 0);
-  });
-  const index = Int32Array.from(target, (_, n) => n);
-  const found = leastSquares(rows, width, { index, target, weight: new Float64Array(40).fill(1) }, 0);
-  for (const [i, w] of found.entries()) assert.ok(Math.abs(w - truth[i]!) < 1e-5);
   // A plane rotation of the first two coordinates.
   const [c, s] = [Math.cos(0.7), Math.sin(0.7)];
   const turned = rows.slice();

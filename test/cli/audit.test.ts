@@ -200,6 +200,23 @@ test('the documented report passes the schema and is shown; recorded ones pass a
   );
   assert.match(auditText(example, false), /weakened|held|broken|inconclusive/);
   assert.equal(auditPage(example).curves.length, 1);
+  // One attack ran at two budgets, a stronger one at the larger alone: the curve is the first one's, the table has both.
+  const [row] = example.attacks;
+  const early = { ...row, budgetTokens: 100, advantage: 0.2 };
+  const stronger = { ...row, attack: 'fine-tuning-all-100', advantage: 0.9, leak: { rank: 3, shareOfHead: 0.1 } };
+  const two = auditReportSchema.parse({ ...example, attacks: [early, row, stronger] });
+  const page2 = auditPage(two);
+  assert.deepEqual(
+    page2.curves[0]!.series.map(({ points }) => points),
+    [
+      [
+        [100, 0.2],
+        [1000, row.advantage],
+      ],
+    ],
+  );
+  assert.match(page2.curves[0]!.title, /: recording$/);
+  assert.equal(page2.tables[0]!.rows.length, 2);
   for (const name of readdirSync('docs/results').filter((file) => /^audit-.*\.json$/.test(file)))
     auditReportSchema.parse(JSON.parse(readFileSync(join('docs/results', name), 'utf8')));
 });

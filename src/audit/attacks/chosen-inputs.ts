@@ -10,7 +10,7 @@ import { hasOpenParts } from '../assemble.js';
 import type { Attack, AttackSettings, Attempt } from '../attack.js';
 import { fitHead, type HeadRows } from '../fit-head.js';
 import type { Lessons } from '../fit-student.js';
-import { record, recordUnreleased } from '../recorder.js';
+import { joined, record, recordUnreleased } from '../recorder.js';
 import type { Target } from '../target.js';
 import { learnParts } from './learning-parts.js';
 import { recording, solve } from './recording.js';
@@ -44,17 +44,17 @@ async function run(target: Target, settings: AttackSettings): Promise<Attempt> {
   const paid = await record(target.runner, gate, lessons.examples, { k: target.topK, temperature: 1 });
   const free = heldInBody(target)
     ? await recordUnreleased(target.runner, gate, unpaidTexts(target, settings, paid.releasedRows), target.topK)
-    : { traces: [], releasedRows: 0, bytes: 0 };
-  const traces = [...paid.traces, ...free.traces];
-  const examples = traces.map(({ example }) => example);
-  const solved = solve(target, { ...paid, traces });
+    : await recordUnreleased(target.runner, gate, [], target.topK);
+  const seen = joined(paid, free);
+  const examples = seen.traces.map(({ example }) => example);
+  const solved = solve(target, seen);
   const rows: HeadRows[] = paid.traces.flatMap(({ headInput, released }) =>
     headInput ? [{ headInput, released }] : [],
   );
   const chosen = forHead > 0 ? await askHead(target, gate, forHead, rootMeanSquare(rows), seed) : [];
   if (forHead > 0) {
     const head = solved.clone.parameters.get('lm_head.weight')!;
-    const turned = [...rows, ...chosen].map(({ headInput, released }): HeadRows => {
+    const turned = [...chosen, ...rows].map(({ headInput, released }): HeadRows => {
       return { headInput: solved.toClone(headInput, Number.POSITIVE_INFINITY), released };
     });
     head.data.set(fitHead(head.data, target.config.hiddenSize, turned));
@@ -64,7 +64,7 @@ async function run(target: Target, settings: AttackSettings): Promise<Attempt> {
     clone,
     recordedTokens: paid.releasedRows + forHead,
     queries: examples.length + chosen.length,
-    bytes: paid.bytes + free.bytes + chosen.reduce((sum, { headInput }) => sum + headInput.byteLength, 0),
+    bytes: seen.bytes + chosen.reduce((sum, { headInput }) => sum + headInput.byteLength, 0),
   };
 }
 

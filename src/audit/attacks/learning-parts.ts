@@ -7,13 +7,14 @@ import { hasOpenParts } from '../assemble.js';
 import type { Attack, AttackSettings, Attempt } from '../attack.js';
 import { fitSpan, randomiseBlocks } from '../fit-span.js';
 import { fitStudent } from '../fit-student.js';
-import { record } from '../recorder.js';
+import { recordingOf } from '../recorder.js';
 import type { Target } from '../target.js';
 import { recording, type Solved, solve } from './recording.js';
 
 export const learningParts: Attack = {
   name: 'learning-parts',
   adversary: 'recorder',
+  curve: true,
   summary: 'fit enclave-held parts to recorded crossings, then fine-tune the whole clone on released answers',
   sources: ['TransLinkGuard, arXiv 2404.11121', 'CoreGuard, arXiv 2410.13903'],
   idleReason: recording.idleReason,
@@ -27,7 +28,7 @@ async function run(target: Target, settings: AttackSettings): Promise<Attempt> {
   // Where nothing lies outside, learning is what the black-box student does.
   if (!hasOpenParts(target)) return recording.run(target, settings);
   const { examples } = settings.lessons;
-  const seen = await record(target.runner, await target.session(), examples, { k: target.topK, temperature: 1 });
+  const seen = await recordingOf(target, settings.lessons);
   const clone = await learnParts(target, settings, solve(target, seen), examples);
   return { clone, recordedTokens: seen.releasedRows, queries: examples.length, bytes: seen.bytes };
 }

@@ -148,6 +148,7 @@ export function auditPage(report: AuditReport): ReportData {
     ],
     config: { command: report.command, ...settings, machine: { ...machine } },
     notes: [
+      'Attacks whose success grows with what is recorded ran with every number of released tokens, all others with the largest alone.',
       ...controlSentences(attacks),
       ...idleSentences(decisive),
       'An attack that failed is no proof: it says what these attacks, with this many tokens and steps, did not achieve.',
@@ -166,9 +167,12 @@ function idleSentences(rows: readonly AuditRow[]): string[] {
   });
 }
 
-/** The strongest attack on each bundle at each budget, by its mean over the seeds. */
+/** The strongest attack on each bundle at each budget, by its mean over the seeds, of those that ran at every budget. */
 function curvesOf(rows: readonly AuditRow[]): ReportCurves {
-  const means = rows.filter(({ seed }) => seed === 'mean');
+  const all = rows.filter(({ seed }) => seed === 'mean');
+  const least = Math.min(...all.map(({ budgetTokens }) => budgetTokens));
+  const everywhere = new Set(all.filter(({ budgetTokens }) => budgetTokens === least).map(({ attack }) => attack));
+  const means = all.filter(({ attack }) => everywhere.has(attack));
   const names = [...new Set(means.map(targetName))];
   const budgets = [...new Set(means.map(({ budgetTokens }) => budgetTokens))].sort((a, b) => a - b);
   // A placement has one colour; its second scheme is dashed.
@@ -188,7 +192,7 @@ function curvesOf(rows: readonly AuditRow[]): ReportCurves {
     }),
   }));
   return {
-    title: 'Advantage of the strongest attack by released tokens',
+    title: `Advantage of the strongest attack by released tokens: ${[...everywhere].join(', ')}`,
     xLabel: 'released tokens, logarithmic',
     yLabel: 'advantage',
     logX: true,

@@ -128,7 +128,8 @@ async function attackAll(
   let lines: Lines[] = [];
   const { budgetTokens: budgets, steps } = options;
   const seeds = Array.from({ length: options.seeds }, (_, i) => i + 1);
-  const totalTokens = bundles.length * seeds.length * budgets.length * attacks.length;
+  const runs = (curve: boolean): number => attacks.filter((attack) => (attack.curve === true) === curve).length;
+  const totalTokens = bundles.length * seeds.length * (runs(false) + budgets.length * runs(true));
   const notices = new Set<string>();
   const progress = context.progress('auditing');
   for (const [index, { scheme, placement, locked }] of bundles.entries()) {
@@ -230,7 +231,7 @@ function reportOf(
     },
     lines: {
       noShield: NO_SHIELD,
-      blackBox: lines.map(({ budgetTokens, seed, blackBox }) => ({ budgetTokens, seed, ...blackBox })),
+      blackBox: lines.map(({ budgetTokens, seed, steps, blackBox }) => ({ budgetTokens, seed, ...blackBox, steps })),
     },
     attacks: reportRows(findings),
     probes: probed,

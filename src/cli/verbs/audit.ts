@@ -72,11 +72,15 @@ export const auditHelp: VerbHelp<AuditVerbOptions> = {
       .option('--attacks <names>', 'comma-separated (default: all; those of an ancestor only with --ancestor)')
       .option(
         '--budget_tokens <n,n,…>',
-        `rows that a licence releases to the attacker (default: ${FULL.budgetTokens})`,
+        `rows that a licence releases to the attacker; recording attacks run with each, the others with the largest (default: ${FULL.budgetTokens})`,
         budgets,
       )
       .option('--seeds <n>', `how many seeds (default: ${FULL.seeds})`, wholeNumber(1, 100))
-      .option('--steps <n>', `optimiser steps of whatever trains (default: ${FULL.steps})`, wholeNumber(1))
+      .option(
+        '--steps <n>',
+        `optimiser steps of whatever trains; one pass over its texts at least, up to 4,000 steps (default: ${FULL.steps})`,
+        wholeNumber(1),
+      )
       .option('--learning_rate <x>', "of whatever trains (default: by the model's width)", realNumber(1e-6, 1))
       .option('--top_k <n>', 'log-probabilities that the licence releases per token', wholeNumber(1), 32)
       .option('--dataset <file>', 'text that attackers pass through the teacher (default: bundled stories)')
