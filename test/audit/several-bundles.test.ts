@@ -3,8 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
+import { ancestorAlignment } from '../../src/audit/attacks/ancestor-alignment.js';
 import { recording } from '../../src/audit/attacks/recording.js';
 import { severalBundles } from '../../src/audit/attacks/several-bundles.js';
+import { severalBundlesAncestor } from '../../src/audit/attacks/several-bundles-ancestor.js';
 import { mergeBundles } from '../../src/audit/merge-bundles.js';
 import { auditTarget, sharedRuns } from '../../src/audit/run-audit.js';
 import { openStoriesLab } from './stories-lab.js';
@@ -32,6 +34,18 @@ test('two bundles of one model give what each of them hides', async (t) => {
     assert.ok(together > 0.9 && together > alone + 0.1, `${mine.placement}: alone ${alone}, together ${together}`);
     assert.equal(findings[1]!.verdict, 'broken');
   }
+
+  // With an ancestor no licence is needed: what the ancestor has otherwise comes from the other bundle, not from the ancestor.
+  const changed = (name: string): boolean => name.startsWith('model.layers.2.') && !name.includes('norm');
+  const ancestor = new Map(
+    [...control.weights].map(([name, data]) => [name, changed(name) ? data.map((x) => -x) : data]),
+  );
+  const attempt = { ...runs, seed: 1, budgetTokens: 2000, lessons: { examples: lab.texts, released: null } };
+  const target = { ...blockInside, also: [tablesInside], ancestor };
+  const alone = await lab.measure((await ancestorAlignment.run(target, attempt)).clone);
+  const together = await lab.measure((await severalBundlesAncestor.run(target, attempt)).clone);
+  assert.ok(together.agreement > 0.99 && together.kl < 1e-3, `together ${together.kl}`);
+  assert.ok(alone.agreement < 0.9, `alone ${alone.agreement}`);
 
   // Locks of another model tie to nothing, and bundles that share no open part neither.
   const weights = new Map(
