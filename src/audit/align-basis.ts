@@ -1,10 +1,13 @@
 // The basis a lock has turned weights into, found from weights of a related model: items (tokens, neurons) in unknown order, their vectors
-// turned by one unknown orthogonal Q. Zone: owner (as attacker). First pairs come from what Q cannot change: norms and quadratic forms in
-// the items' own second moments (Gram matching). Then, in turns: Q by Procrustes, pairs by nearest direction (ArrowMatch's idea).
+// turned by one unknown orthogonal Q. Zone: owner (as attacker). First pairs come from what Q cannot change (Gram matching). Then, in turns:
+// Q by Procrustes, pairs by nearest direction (ArrowMatch's idea). Large sets take part with a sample of their items, and products run in
+// the runtime: nothing grows with the square of a vocabulary.
 
-import { timesTransposed } from './assemble.js';
-import { bestAssignment } from './assignment.js';
-import { multiply, procrustes } from './least-squares.js';
+import { multiply } from '../graph/product.js';
+import { procrustes } from './least-squares.js';
+import { type Matches, mapRows, nearestRows, sideBySide } from './match-rows.js';
+import { removeDirections, sharedDirections } from './residual-directions.js';
+import { invariants, moment, sameScale } from './turn-invariants.js';
 
 /** The same items in two models: `parts` tables [items, width] each, row i of every table of one side is one item. */
 export interface ItemSet {
@@ -12,156 +15,223 @@ export interface ItemSet {
   readonly locked: readonly Float32Array[];
 }
 
+export interface AlignOptions {
+  /** Directions that locked rows share beyond those of their relatives (a low-rank update) count neither for pairs nor for Q. */
+  readonly lowRank?: boolean;
+}
+
 export interface Alignment {
   /** [width, width]: locked row = ancestor row · q. */
   readonly q: Float64Array;
-  /** Per set: ancestor's item → locked item. */
-  readonly maps: readonly Int32Array[];
+  /** Squared distance of paired rows as a share of their squared length: 0 for the same model. */
+  readonly distance: number;
+  /** Ancestor's item → locked item, of one set. */
+  map(set: number): Promise<Int32Array>;
 }
 
 const ROUNDS = 10;
+/** Each step fills in what an update hides by what the turn before says, so Q moves on with the same pairs. */
+const LOW_RANK_ROUNDS = 10;
+const RANKS = [1, 2, 3, 4, 6, 8, 12, 16];
+/** Mean squared change of a row of Q. */
+const STILL = 1e-10;
 /** Share of the first pairs that is trusted: those whose second-best partner is farthest off. */
 const TRUSTED = 0.5;
-/** Up to here the last pairs are the best one-to-one map, beyond it the nearest. */
-const ASSIGNED = 1024;
+/** Items of a set that take part in the search for Q. */
+const SAMPLED = 4096;
+/** Pairs that Q is solved from, over all sets. */
+const SOLVED_FROM = 16_384;
+/** Sets whose second moments are compared. */
+const MOMENTS = 12;
 
-export function alignBasis(sets: readonly ItemSet[], width: number): Alignment {
-  const moments = (side: keyof ItemSet): Float64Array[] =>
-    sets.flatMap((set) => set[side].map((t) => moment(t, width)));
-  const forms = { ancestor: moments('ancestor'), locked: moments('locked') };
-  const invariant = (tables: readonly Float32Array[], side: keyof ItemSet) => features(tables, forms[side], width);
-  let pairs = sets.map((set) => {
-    const [mine, theirs] = sameScale(invariant(set.ancestor, 'ancestor'), invariant(set.locked, 'locked'));
-    return mutual(distances(mine, theirs), TRUSTED);
-  });
-  let q = solve(sets, pairs, width);
-  for (let round = 0; round < ROUNDS; round += 1) {
-    const next = sets.map((set) => mutual(turnedDistances(set, q, width), 1));
-    const same = next.every((map, s) => map.every((to, i) => to === pairs[s]![i]));
+export async function alignBasis(
+  sets: readonly ItemSet[],
+  width: number,
+  { lowRank = false }: AlignOptions = {},
+): Promise<Alignment> {
+  const sampled = sets.map(({ ancestor, locked }) => ({ ancestor: ancestor.map((t) => sample(t, width)), locked }));
+  const most = Math.ceil(SOLVED_FROM / sets.length);
+  let pairs = await firstPairs(sets, sampled, width, most);
+  let leftOut: LeftOut = sets.map(({ locked }) => locked.map(() => []));
+  let q = await solve(paired(sampled, pairs, width), null, leftOut, width);
+  /** Whether pairs changed or Q moved. */
+  const round = async (): Promise<boolean> => {
+    const next: Pair[][] = [];
+    for (const [s, set] of sampled.entries()) {
+      const { mine, theirs } = await sides(set, q, leftOut[s]!, width);
+      next.push(mutual(await nearestRows(mine, theirs, width * set.locked.length), 1, most));
+    }
+    const same = next.every((own, s) => samePairs(own, pairs[s]!));
     pairs = next;
-    q = solve(sets, pairs, width);
-    if (same) break;
+    const before = q;
+    q = await solve(paired(sampled, pairs, width), q, leftOut, width);
+    const moved = q.reduce((sum, x, i) => sum + (x - before[i]!) ** 2, 0) / width;
+    return !same || moved > STILL;
+  };
+  for (let n = 0; n < ROUNDS && (await round()); n += 1);
+  // From where plain alignment ends: what it leaves over shows the update. The rank grows slowly, as a turn that is still off looks like
+  // an update of any rank.
+  for (const rank of lowRank ? RANKS : []) {
+    for (let n = 0; n < LOW_RANK_ROUNDS; n += 1) {
+      leftOut = await updates(paired(sampled, pairs, width), q, rank, width);
+      if (!(await round())) break;
+    }
+    if (leftOut.flat().every((directions) => directions.length < rank)) break;
   }
-  const maps = sets.map((set) => {
-    const { values, n } = turnedDistances(set, q, width);
-    return n > ASSIGNED
-      ? nearest(values, n).map(({ best }) => best)
-      : bestAssignment(
-          values.map((x) => -x),
-          n,
-        );
-  });
-  return { q, maps: maps.map((map) => Int32Array.from(map)) };
+  const map = async (s: number): Promise<Int32Array> => {
+    const { mine, theirs } = await sides(sets[s]!, q, leftOut[s]!, width);
+    return mapRows(mine, theirs, width * sets[s]!.locked.length);
+  };
+  return { q, distance: await distance(paired(sampled, pairs, width), q, width), map };
 }
 
-// Rows of all pairs, ancestor to locked.
-function solve(sets: readonly ItemSet[], pairs: readonly Int32Array[], width: number): Float64Array {
+function sample(table: Float32Array, width: number): Float32Array {
+  const n = table.length / width;
+  if (n <= SAMPLED) return table;
+  return gathered(
+    table,
+    Array.from({ length: SAMPLED }, (_, i) => Math.floor((i * n) / SAMPLED)),
+    width,
+  );
+}
+
+function gathered(table: Float32Array, rows: readonly number[], width: number): Float32Array {
+  const out = new Float32Array(rows.length * width);
+  rows.forEach((row, i) => {
+    out.set(table.subarray(row * width, (row + 1) * width), i * width);
+  });
+  return out;
+}
+
+interface Pair {
+  /** Row of the ancestor's sample. */
+  readonly item: number;
+  readonly other: number;
+}
+
+async function firstPairs(
+  sets: readonly ItemSet[],
+  sampled: readonly ItemSet[],
+  width: number,
+  most: number,
+): Promise<Pair[][]> {
+  const compared = sets.filter((_, s) => s % Math.ceil(sets.length / MOMENTS) === 0);
+  const moments = async (side: keyof ItemSet): Promise<Float32Array[]> => {
+    const found: Float32Array[] = [];
+    for (const set of compared) for (const table of set[side]) found.push(await moment(table, width));
+    return found;
+  };
+  const forms = { ancestor: await moments('ancestor'), locked: await moments('locked') };
+  const pairs: Pair[][] = [];
+  for (const set of sampled) {
+    const mine = await invariants(set.ancestor, forms.ancestor, width);
+    const theirs = await invariants(set.locked, forms.locked, width);
+    sameScale(mine, theirs);
+    pairs.push(mutual(await nearestRows(mine.values, theirs.values, mine.count), TRUSTED, most));
+  }
+  return pairs;
+}
+
+/** Pairs that are each other's nearest: the clearest `share` of them, and no more than `most`. In the order of items. */
+function mutual({ best, ratio, back }: Matches, share: number, most: number): Pair[] {
+  const pairs = Array.from(best, (other, item) => ({ item, other })).filter(({ item, other }) => back[other] === item);
+  pairs.sort((a, b) => ratio[a.item]! - ratio[b.item]!);
+  return pairs.slice(0, Math.min(most, Math.ceil(share * pairs.length))).sort((a, b) => a.item - b.item);
+}
+
+function samePairs(a: readonly Pair[], b: readonly Pair[]): boolean {
+  return a.length === b.length && a.every(({ item, other }, i) => item === b[i]!.item && other === b[i]!.other);
+}
+
+/** Rows of pairs by set and part, and directions by set and part that count for nothing. */
+type Paired = readonly (readonly { readonly from: Float32Array; readonly to: Float32Array }[])[];
+type LeftOut = readonly (readonly (readonly Float32Array[])[])[];
+
+function paired(sets: readonly ItemSet[], pairs: readonly (readonly Pair[])[], width: number): Paired {
+  return sets.map(({ ancestor, locked }, s) => {
+    const items = pairs[s]!.map(({ item }) => item);
+    const others = pairs[s]!.map(({ other }) => other);
+    return ancestor.map((table, part) => ({
+      from: gathered(table, items, width),
+      to: gathered(locked[part]!, others, width),
+    }));
+  });
+}
+
+async function turned(rows: Float32Array, q: Float64Array, width: number): Promise<Float32Array> {
+  return multiply(rows, Float32Array.from(q), { rows: rows.length / width, inner: width, columns: width });
+}
+
+/** Procrustes over all pairs. Along directions that are left out, locked rows are taken to be what `before` makes of the ancestor's. */
+async function solve(
+  rows: Paired,
+  before: Float64Array | null,
+  leftOut: LeftOut,
+  width: number,
+): Promise<Float64Array> {
   const from: Float32Array[] = [];
   const to: Float32Array[] = [];
-  sets.forEach(({ ancestor, locked }, s) => {
-    pairs[s]!.forEach((other, item) => {
-      if (other < 0) return;
-      ancestor.forEach((table, part) => {
-        from.push(table.subarray(item * width, (item + 1) * width));
-        to.push(locked[part]!.subarray(other * width, (other + 1) * width));
-      });
-    });
-  });
+  for (const [s, parts] of rows.entries())
+    for (const [part, pair] of parts.entries()) {
+      const directions = leftOut[s]![part]!;
+      from.push(pair.from);
+      if (before === null || directions.length === 0) {
+        to.push(pair.to);
+        continue;
+      }
+      const expected = await turned(pair.from, before, width);
+      const beside = removeDirections(expected.slice(), directions, width);
+      const open = removeDirections(pair.to.slice(), directions, width);
+      to.push(open.map((x, i) => x + expected[i]! - beside[i]!));
+    }
   return procrustes(from, to, width);
 }
 
-/** xᵀx summed over rows, scaled to trace `width`. */
-function moment(table: Float32Array, width: number): Float64Array {
-  const out = new Float64Array(width * width);
-  for (let at = 0; at < table.length; at += width)
-    for (let i = 0; i < width; i += 1)
-      for (let j = 0; j < width; j += 1) out[i * width + j]! += table[at + i]! * table[at + j]!;
-  let trace = 0;
-  for (let i = 0; i < width; i += 1) trace += out[i * width + i]!;
-  return out.map((x) => (x * width) / trace);
-}
-
-/** Per item: x·yᵀ, x·C·yᵀ and x·C²·yᵀ for all pairs of its vectors and all second moments C, as signed roots. */
-function features(tables: readonly Float32Array[], forms: readonly Float64Array[], width: number): Float64Array[] {
-  const items = tables[0]!.length / width;
-  const all = [null, ...forms, ...forms.map((form) => multiply(form, form, width, false))];
-  const out = Array.from({ length: items }, (): number[] => []);
-  for (const form of all)
-    tables.forEach((table, a) => {
-      // Second moments are symmetric: rows·Cᵀ = rows·C.
-      const through = form === null ? table : timesTransposed(table, form, width);
-      for (const other of tables.slice(a))
-        for (let item = 0; item < items; item += 1) {
-          let dot = 0;
-          for (let i = item * width; i < (item + 1) * width; i += 1) dot += through[i]! * other[i]!;
-          out[item]!.push(Math.sign(dot) * Math.sqrt(Math.abs(dot)));
-        }
-    });
-  return out.map((row) => Float64Array.from(row));
-}
-
-// Both sides centred and scaled by the ancestor's mean and deviation, feature by feature.
-function sameScale(mine: Float64Array[], theirs: Float64Array[]): [Float64Array[], Float64Array[]] {
-  const count = mine[0]!.length;
-  const mean = new Float64Array(count);
-  const squares = new Float64Array(count);
-  for (const row of mine)
-    for (let i = 0; i < count; i += 1) {
-      mean[i]! += row[i]! / mine.length;
-      squares[i]! += row[i]! ** 2 / mine.length;
+async function updates(rows: Paired, q: Float64Array, rank: number, width: number): Promise<LeftOut> {
+  const found: Float32Array[][][] = [];
+  for (const parts of rows) {
+    const own: Float32Array[][] = [];
+    for (const { from, to } of parts) {
+      const expected = await turned(from, q, width);
+      own.push(
+        await sharedDirections(
+          to.map((x, i) => x - expected[i]!),
+          rank,
+          width,
+        ),
+      );
     }
-  const scaled = (row: Float64Array): Float64Array =>
-    row.map((x, i) => (x - mean[i]!) / Math.sqrt(Math.max(squares[i]! - mean[i]! ** 2, 1e-20)));
-  return [mine.map(scaled), theirs.map(scaled)];
+    found.push(own);
+  }
+  return found;
 }
 
-interface Distances {
-  /** Squared, [n, n]. */
-  readonly values: Float64Array;
-  readonly n: number;
+/** Both sides of a set in the locked basis, parts of an item side by side, without what is left out. */
+async function sides(
+  { ancestor, locked }: ItemSet,
+  q: Float64Array,
+  leftOut: LeftOut[number],
+  width: number,
+): Promise<{ mine: Float32Array; theirs: Float32Array }> {
+  const mine: Float32Array[] = [];
+  for (const [part, table] of ancestor.entries())
+    mine.push(removeDirections(await turned(table, q, width), leftOut[part]!, width));
+  const theirs = locked.map((table, part) => {
+    const directions = leftOut[part]!;
+    return directions.length === 0 ? table : removeDirections(table.slice(), directions, width);
+  });
+  return { mine: sideBySide(mine, width), theirs: sideBySide(theirs, width) };
 }
 
-function distances(mine: readonly ArrayLike<number>[], theirs: readonly ArrayLike<number>[]): Distances {
-  const n = mine.length;
-  const values = new Float64Array(n * n);
-  mine.forEach((a, i) => {
-    theirs.forEach((b, j) => {
-      let sum = 0;
-      for (let c = 0; c < a.length; c += 1) sum += (a[c]! - b[c]!) ** 2;
-      values[i * n + j] = sum;
+async function distance(rows: Paired, q: Float64Array, width: number): Promise<number> {
+  let apart = 0;
+  let length = 0;
+  for (const { from, to } of rows.flat()) {
+    const expected = await turned(from, q, width);
+    to.forEach((x, i) => {
+      apart += (x - expected[i]!) ** 2;
+      length += x * x;
     });
-  });
-  return { values, n };
-}
-
-function turnedDistances({ ancestor, locked }: ItemSet, q: Float64Array, width: number): Distances {
-  const qt = Float64Array.from(q, (_, i) => q[(i % width) * width + Math.floor(i / width)]!);
-  const joined = (tables: readonly Float32Array[]): number[][] =>
-    Array.from({ length: tables[0]!.length / width }, (_, item) =>
-      tables.flatMap((table) => [...table.subarray(item * width, (item + 1) * width)]),
-    );
-  return distances(joined(ancestor.map((table) => timesTransposed(table, qt, width))), joined(locked));
-}
-
-function nearest(values: Float64Array, n: number, columns = false): { best: number; ratio: number }[] {
-  return Array.from({ length: n }, (_, i) => {
-    let [best, least, second] = [-1, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-    for (let j = 0; j < n; j += 1) {
-      const distance = values[columns ? j * n + i : i * n + j]!;
-      if (distance < least) [best, second, least] = [j, least, distance];
-      else if (distance < second) second = distance;
-    }
-    return { best, ratio: least / second };
-  });
-}
-
-/** Pairs that are each other's nearest, the clearest `share` of them; −1 for the rest. */
-function mutual({ values, n }: Distances, share: number): Int32Array {
-  const rows = nearest(values, n);
-  const columns = nearest(values, n, true);
-  const pairs = rows.flatMap(({ best, ratio }, i) => (columns[best]?.best === i ? [{ i, best, ratio }] : []));
-  pairs.sort((a, b) => a.ratio - b.ratio);
-  const map = new Int32Array(n).fill(-1);
-  for (const { i, best } of pairs.slice(0, Math.ceil(share * pairs.length))) map[i] = best;
-  return map;
+  }
+  return length === 0 ? Number.POSITIVE_INFINITY : apart / length;
 }

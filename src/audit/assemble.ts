@@ -10,7 +10,10 @@ import type { Target } from './target.js';
  * A student of the teacher's shape. `found` wins over the bundle's weights; gains that nobody has are 1; other weights that nobody has
  * are 0, which makes a block pass its input on.
  */
-export function assembleClone(target: Target, found: ReadonlyMap<string, Float32Array>): Student {
+export function assembleClone(
+  target: Pick<Target, 'config' | 'weights'>,
+  found: ReadonlyMap<string, Float32Array>,
+): Student {
   const config = cloneConfig(target.config);
   const parameters = new Map<string, Parameter>();
   for (const { name, shape } of expectedTensors(config)) {
@@ -46,35 +49,51 @@ const WRITERS = ['self_attn.o_proj', 'mlp.down_proj'];
 
 /**
  * Brings blocks from `first` on, final norm and head from the basis they are written in to the one before: `q` [width, width] takes a
- * residual of that basis to theirs (x·q). Gains are folded into their readers first, as RMSNorm without gain commutes with any q.
+ * residual of that basis to theirs (x·q); null only folds gains. Gains are folded into their readers first, as RMSNorm without gain
+ * commutes with any q.
  */
-export function rebase({ config, parameters }: Student, first: number, q: Float64Array): void {
-  const width = config.hiddenSize;
-  const weight = (name: string): Float32Array | undefined => parameters.get(`${name}.weight`)?.data;
-  const fold = (norm: string, readers: readonly string[]): void => {
-    const gain = weight(norm)!;
-    for (const reader of readers) {
-      const data = weight(reader);
-      for (let i = 0; data !== undefined && i < data.length; i += 1) data[i]! *= gain[i % width]!;
-    }
-    gain.fill(1);
-  };
-  const read = (name: string): void => {
-    const data = weight(name);
-    if (data !== undefined) data.set(timesTransposed(data, q, width));
-  };
-  for (let block = first; block < config.numHiddenLayers; block += 1) {
-    const part = (name: string): string => `model.layers.${block}.${name}`;
-    fold(part('input_layernorm'), READERS.slice(0, 3).map(part));
-    fold(part('post_attention_layernorm'), READERS.slice(3).map(part));
-    for (const name of READERS) read(part(name));
-    for (const name of WRITERS) {
-      const data = weight(part(name))!;
-      data.set(timesMatrix(q, data, width));
-    }
+export function rebase(student: Student, first: number, q: Float64Array | null): void {
+  for (let block = first; block < student.config.numHiddenLayers; block += 1) rebaseBlock(student, block, q);
+  rebaseHead(student, q);
+}
+
+/** One block alone. */
+export function rebaseBlock(student: Student, block: number, q: Float64Array | null): void {
+  const width = student.config.hiddenSize;
+  const part = (name: string): string => `model.layers.${block}.${name}`;
+  foldGain(student, part('input_layernorm'), READERS.slice(0, 3).map(part));
+  foldGain(student, part('post_attention_layernorm'), READERS.slice(3).map(part));
+  if (q === null) return;
+  for (const name of READERS) turnReader(student, part(name), q);
+  for (const name of WRITERS) {
+    const data = weightOf(student, part(name))!;
+    data.set(timesMatrix(q, data, width));
   }
-  fold('model.norm', ['lm_head']);
-  read('lm_head');
+}
+
+/** Final norm and head alone. */
+export function rebaseHead(student: Student, q: Float64Array | null): void {
+  foldGain(student, 'model.norm', ['lm_head']);
+  if (q !== null) turnReader(student, 'lm_head', q);
+}
+
+function weightOf({ parameters }: Student, name: string): Float32Array | undefined {
+  return parameters.get(`${name}.weight`)?.data;
+}
+
+function foldGain(student: Student, norm: string, readers: readonly string[]): void {
+  const width = student.config.hiddenSize;
+  const gain = weightOf(student, norm)!;
+  for (const reader of readers) {
+    const data = weightOf(student, reader);
+    for (let i = 0; data !== undefined && i < data.length; i += 1) data[i]! *= gain[i % width]!;
+  }
+  gain.fill(1);
+}
+
+function turnReader(student: Student, name: string, q: Float64Array): void {
+  const data = weightOf(student, name);
+  if (data !== undefined) data.set(timesTransposed(data, q, student.config.hiddenSize));
 }
 
 /** rows·qᵀ for rows [n, width]. */

@@ -4,12 +4,14 @@ import type { TeacherRows } from '../edge/cache/rows.js';
 import { createBatches } from '../edge/data/batches.js';
 import type { Example } from '../edge/data/example.js';
 import { lossChunkRows } from '../edge/prepare.js';
+import { mergeAdapters, withAdapters } from '../edge/train/adapters.js';
 import { Evaluator } from '../edge/train/evaluate.js';
 import { learningRateAt } from '../edge/train/schedule.js';
 import { Stepper } from '../edge/train/stepper.js';
 import type { Student } from '../edge/train/student.js';
 import type { TrainingData } from '../edge/train/training-data.js';
 import { divergenceOf } from '../graph/ops/divergence.js';
+import type { LoraConfig } from '../model/lora.js';
 
 /** What is learned from: texts with the teacher's rows, or texts alone. */
 export interface Lessons {
@@ -25,6 +27,8 @@ export interface FitOptions {
   readonly batchSize?: number;
   /** Parameters that are trained; all when absent. */
   readonly trainable?: (name: string) => boolean;
+  /** Low-rank adapters are trained instead, with `modules_to_save`, and merged into the weights at the end. */
+  readonly lora?: LoraConfig;
 }
 
 /** Texts per optimiser step. */
@@ -44,13 +48,14 @@ export function trainingData(lessons: Lessons, batchSize: number, seed: number, 
 
 /** Trains `student` in place by AdamW with a cosine schedule. KD alone where there are rows, cross-entropy where there are none. */
 export async function fitStudent(student: Student, lessons: Lessons, options: FitOptions): Promise<void> {
-  const { steps, learningRate, seed, batchSize = BATCH_TEXTS, trainable } = options;
+  const { steps, learningRate, seed, batchSize = BATCH_TEXTS, trainable, lora } = options;
   if (steps === 0) return;
   const data = trainingData(lessons, batchSize, seed, true);
   const { rows, columns, batchesPerEpoch } = data.batches;
   const taught = data.teacher !== null;
+  const trained = lora === undefined ? student : withAdapters(student, lora, seed);
   const stepper = await Stepper.open(
-    student,
+    trained,
     {
       batch: rows,
       tokens: columns,
@@ -64,6 +69,7 @@ export async function fitStudent(student: Student, lessons: Lessons, options: Fi
       optimiser: { beta1: 0.9, beta2: 0.95, weightDecay: 0, maxGradNorm: 1 },
       adamEpsilon: 1e-8,
       ...(trainable ? { trainable } : {}),
+      ...(lora ? { lora } : {}),
     },
     1,
   );
@@ -77,6 +83,7 @@ export async function fitStudent(student: Student, lessons: Lessons, options: Fi
   } finally {
     await stepper.close();
   }
+  if (lora !== undefined) mergeAdapters(trained, lora);
 }
 
 const EVALUATION_ROWS = 4;

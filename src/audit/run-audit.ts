@@ -154,7 +154,10 @@ export async function auditTarget(
         if (budgetTokens !== largest) continue;
         const relatives = target.ancestor === undefined ? '' : 'with ancestor';
         const against = await once(shared.controls, `${attack.name}/${seed}/${relatives}`, async () => {
-          const tried = await attempt(attack, attack.control?.(control) ?? control, setting);
+          const opponent = attack.control?.(control) ?? control;
+          // Too large for the attack, say: what was not tried has not succeeded.
+          if (attack.idleReason(opponent) !== null) return 0;
+          const tried = await attempt(attack, opponent, setting);
           // An attack that leaks instead of cloning has succeeded by the share of the head that it finds.
           return tried.leak?.shareOfHead ?? tried.advantage;
         });
@@ -217,7 +220,7 @@ async function attempt(attack: Attack, target: Target, { lab, settings, blackBox
   const { clone, baseline, leak, recordedTokens, queries, bytes } = await attack.run(target, settings);
   const seconds = (performance.now() - started) / 1000;
   const measures = await lab.measure(clone);
-  const line = baseline === undefined ? blackBox : better(blackBox, await lab.measure(baseline));
+  const line = baseline === undefined ? blackBox : lineOver(blackBox, await lab.measure(baseline));
   const { agreement, kl } = advantages(measures, line);
   const { seed, budgetTokens } = settings;
   const advantage = advantageOf(measures, line);
@@ -238,8 +241,16 @@ async function attempt(attack: Attack, target: Target, { lab, settings, blackBox
   };
 }
 
-function better(a: Measures, b: Measures): Measures {
-  return { agreement: Math.max(a.agreement, b.agreement), kl: Math.min(a.kl, b.kl) };
+/** Nats: an adversary whose own model is that near the teacher has the teacher. */
+const TEACHER_ITSELF = 1e-6;
+
+// Over the teacher itself nothing can be gained; there the line is black-box, and the advantage says what the adversary holds.
+function lineOver(blackBox: Measures, baseline: Measures): Measures {
+  if (baseline.kl < TEACHER_ITSELF) return blackBox;
+  return {
+    agreement: Math.max(blackBox.agreement, baseline.agreement),
+    kl: Math.min(blackBox.kl, baseline.kl),
+  };
 }
 
 /** What a licence of `budgetTokens` buys: texts in an order drawn from the seed, and their released rows. */

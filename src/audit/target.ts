@@ -10,6 +10,7 @@ import { acceleratorPlan } from '../model/spans.js';
 import type { TensorSource } from '../model/tensors.js';
 import type { Plan, Scheme } from '../trusted/wire/manifest.js';
 import { cloneConfig, type LockedWeights, readLockedWeights } from './locked-weights.js';
+import type { OpenBundle } from './open-parts.js';
 
 export interface Target {
   /** `rotation`, `permutation`, or `none` for an unlocked model. */
@@ -22,6 +23,8 @@ export interface Target {
   readonly weights: LockedWeights;
   /** Public checkpoint of the same shape that the teacher descends from, or shares an ancestor with, by tensor name. */
   readonly ancestor?: ReadonlyMap<string, Float32Array> | undefined;
+  /** Further bundles of the same model that the attacker holds, each locked with secrets of its own. */
+  readonly also?: readonly OpenBundle[] | undefined;
   /** Largest k that the licence releases. */
   readonly topK: number;
   readonly runner: Runner;

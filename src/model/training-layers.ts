@@ -4,7 +4,7 @@ import { fixedShape, type Graph, type Value } from '../graph/graph.js';
 import { silu } from '../graph/ops/activation.js';
 import { attention, causalMask } from '../graph/ops/attention.js';
 import { add, mul } from '../graph/ops/elementwise.js';
-import { linear } from '../graph/ops/matmul.js';
+import { linear, matmul } from '../graph/ops/matmul.js';
 import { rmsNorm } from '../graph/ops/norm.js';
 import type { RotaryTables } from '../graph/ops/rotary.js';
 import { gatherRows, reshape } from '../graph/ops/shape.js';
@@ -12,6 +12,7 @@ import { UnsupportedError } from '../trusted/wire/errors.js';
 import { type DecoderConfig, plainFeatures } from './config.js';
 import { blockName, type Layers, type Stream } from './decoder.js';
 import { familyOf } from './families/index.js';
+import { adapterNames, hasAdapter, type LoraConfig, loraScale } from './lora.js';
 import { rotaryTables } from './rope.js';
 
 export interface BatchShape {
@@ -26,6 +27,7 @@ export class TrainingLayers implements Layers {
   readonly #config: DecoderConfig;
   readonly #shape: BatchShape;
   readonly #trainable: (name: string) => boolean;
+  readonly #lora: LoraConfig | null;
   readonly #ids: Value;
   readonly #positions: Value;
   readonly #mask: Value;
@@ -33,14 +35,22 @@ export class TrainingLayers implements Layers {
 
   /**
    * Declares the batch inputs: input_ids int32, position_ids int64 and segment_ids int32, each [batch, tokens].
-   * `trainable` says which parameters get a gradient. Throws UnsupportedError for a family that cannot be a student.
+   * `trainable` says which parameters get a gradient; with `lora` the blocks' linear layers get adapters, which are parameters too.
+   * Throws UnsupportedError for a family that cannot be a student.
    */
-  constructor(graph: Graph, config: DecoderConfig, shape: BatchShape, trainable: (name: string) => boolean) {
+  constructor(
+    graph: Graph,
+    config: DecoderConfig,
+    shape: BatchShape,
+    trainable: (name: string) => boolean,
+    lora: LoraConfig | null = null,
+  ) {
     assertStudent(config);
     this.#graph = graph;
     this.#config = config;
     this.#shape = shape;
     this.#trainable = trainable;
+    this.#lora = lora;
     const size = [shape.batch, shape.tokens];
     this.#ids = graph.input('input_ids', 'int32', size);
     this.#positions = graph.input('position_ids', 'int64', size);
@@ -132,8 +142,19 @@ export class TrainingLayers implements Layers {
 
   #linear(x: Value, name: string, out: number, bias: boolean): Value {
     const width = fixedShape(x).at(-1)!;
-    const product = linear(this.#graph, x, this.parameter(`${name}.weight`, [out, width]));
+    const product = this.#adapted(x, linear(this.#graph, x, this.parameter(`${name}.weight`, [out, width])), name);
     return bias ? add(this.#graph, product, this.parameter(`${name}.bias`, [out])) : product;
+  }
+
+  // x·Wᵀ + (lora_alpha / r)·x·Aᵀ·Bᵀ, where the layer has an adapter.
+  #adapted(x: Value, product: Value, name: string): Value {
+    const lora = this.#lora;
+    if (lora === null || !hasAdapter(name, lora)) return product;
+    const names = adapterNames(name);
+    const a = this.parameter(names.a, [lora.r, fixedShape(x).at(-1)!]);
+    const b = this.parameter(names.b, [fixedShape(product).at(-1)!, lora.r]);
+    const low = linear(this.#graph, x, a);
+    return add(this.#graph, product, matmul(this.#graph, low, b, { transB: true, alpha: loraScale(lora) }));
   }
 }
 

@@ -3,11 +3,11 @@
 // The line of this adversary is the better one of black-box and the ancestor as it is: what the bundle adds to it is the advantage.
 import type { Parameter, Student } from '../../edge/train/student.js';
 import { expectedTensors } from '../../model/checkpoint/expected-tensors.js';
-import { spansOf } from '../../model/spans.js';
-import { type Alignment, alignBasis, type ItemSet } from '../align-basis.js';
-import { assembleClone, hasOpenParts, rebase, timesTransposed } from '../assemble.js';
+import { type Alignment, type AlignOptions, alignBasis, type ItemSet } from '../align-basis.js';
+import { assembleClone, hasOpenParts, rebase, rebaseBlock, timesTransposed } from '../assemble.js';
 import type { Attack, Attempt } from '../attack.js';
 import { cloneConfig } from '../locked-weights.js';
+import { basesOf, EMBEDDING, HEAD, inOrder, openTables } from '../open-parts.js';
 import type { Target } from '../target.js';
 
 export const ancestorAlignment: Attack = {
@@ -19,19 +19,21 @@ export const ancestorAlignment: Attack = {
     'orthogonal Procrustes (Schönemann 1966)',
     'iterative closest point (Besl and McKay 1992)',
   ],
-  idleReason: (target) => {
-    if (target.ancestor === undefined) return 'no ancestor was given';
-    if (target.config.norms !== 'pre') return 'not tried: models that normalise what sublayers hand out';
-    return hasOpenParts(target) ? null : 'no weights lie outside the enclave: nothing to align';
-  },
-  run: async (target): Promise<Attempt> => {
-    const baseline = ancestorStudent(target);
-    return { clone: alignClone(target), baseline, recordedTokens: 0, queries: 0, bytes: 0 };
-  },
+  idleReason: nothingToAlign,
+  run: (target) => alignWithAncestor(target, {}),
 };
 
-const EMBEDDING = 'model.embed_tokens.weight';
-const HEAD = 'lm_head.weight';
+/** Why an ancestor is of no use; null when it is. */
+export function nothingToAlign(target: Target): string | null {
+  if (target.ancestor === undefined) return 'no ancestor was given';
+  if (target.config.norms !== 'pre') return 'not tried: models that normalise what sublayers hand out';
+  return hasOpenParts(target) ? null : 'no weights lie outside the enclave: nothing to align';
+}
+
+export async function alignWithAncestor(target: Target, options: AlignOptions): Promise<Attempt> {
+  const baseline = ancestorStudent(target);
+  return { clone: await alignClone(target, options), baseline, recordedTokens: 0, queries: 0, bytes: 0 };
+}
 
 /** The ancestor as it is. */
 function ancestorStudent({ config, ancestor }: Target): Student {
@@ -45,69 +47,47 @@ function ancestorStudent({ config, ancestor }: Target): Student {
   return { config: untied, parameters, tokenizer: null };
 }
 
-function alignClone(target: Target): Student {
-  const { config, weights, scheme } = target;
-  const width = config.hiddenSize;
+async function alignClone(target: Target, options: AlignOptions): Promise<Student> {
+  const { config } = target;
   const clone = ancestorStudent(target);
   // Gains into their readers, on both sides: then a permutation is a rotation like any other.
-  rebase(clone, 0, identity(width));
-  const spans = spansOf(target.plan).filter(({ place }) => place === 'accelerator');
-  // The head's gain is in the bundle only with the final norm; a rotation has folded it already.
-  const headReadable = weights.has(HEAD) && (scheme === 'rotation' || weights.has('model.norm.weight'));
-  const ancestor = new Map([...clone.parameters].map(([name, { data }]) => [name, data.slice()]));
-  for (const basis of new Set(spans.map((span) => span.basis))) {
-    const locked = assembleClone(target, new Map());
-    rebase(locked, 0, identity(width));
-    const inside = spans.filter((span) => span.basis === basis);
-    const blocks = inside.flatMap(({ first, end }) => Array.from({ length: end - first }, (_, i) => first + i));
-    const tables = [
-      ...(inside.some(({ embedding }) => embedding) ? [EMBEDDING] : []),
-      ...(inside.some(({ head }) => head) && headReadable ? [HEAD] : []),
-    ];
-    const side = (names: readonly string[], of: (name: string) => Float32Array): Float32Array[] => names.map(of);
-    const set = (names: readonly string[]): ItemSet => ({
-      ancestor: side(names, (name) => ancestor.get(name)!),
-      locked: side(names, (name) => locked.parameters.get(name)!.data),
-    });
-    const neuron = config.gatedMlp ? 'gate_proj' : 'up_proj';
-    const sets = [
-      ...(tables.length > 0 ? [set(tables)] : []),
-      ...blocks.map((block) => set([`model.layers.${block}.mlp.${neuron}.weight`])),
-    ];
+  rebase(clone, 0, null);
+  const locked = assembleClone(target, new Map());
+  rebase(locked, 0, null);
+  const tables = openTables(target);
+  const neuron = config.gatedMlp ? 'gate_proj' : 'up_proj';
+  const neurons = (block: number): string => `model.layers.${block}.mlp.${neuron}.weight`;
+  // Parts of one span are written over only when it is aligned, so the other spans still find the ancestor's.
+  const set = (names: readonly string[]): ItemSet => ({
+    ancestor: names.map((name) => clone.parameters.get(name)!.data),
+    locked: names.map((name) => locked.parameters.get(name)!.data),
+  });
+  for (const { blocks, embedding, head } of basesOf(target)) {
+    const own = tables.filter((name) => (name === EMBEDDING ? embedding : head));
+    const sets = [...(own.length > 0 ? [set(own)] : []), ...blocks.map((block) => set([neurons(block)]))];
     if (sets.length === 0) continue;
-    takeBack(clone, locked, alignBasis(sets, width), blocks, tables);
+    const alignment = await alignBasis(sets, config.hiddenSize, options);
+    await takeBack({ clone, locked }, alignment, blocks, own);
   }
   return clone;
 }
 
 /** Blocks and tables of `locked` into `clone`, in the plain basis and order. */
-function takeBack(
-  clone: Student,
-  locked: Student,
-  { q, maps }: Alignment,
+async function takeBack(
+  { clone, locked }: { readonly clone: Student; readonly locked: Student },
+  { q, map }: Alignment,
   blocks: readonly number[],
   tables: readonly string[],
-): void {
+): Promise<void> {
   const width = clone.config.hiddenSize;
-  const put = (name: string, data: Float32Array): void => clone.parameters.get(name)!.data.set(data);
-  if (tables.includes(EMBEDDING)) {
-    const embedding = locked.parameters.get(EMBEDDING)!.data;
-    embedding.set(timesTransposed(embedding, q, width));
+  const order = tables.length > 0 ? await map(0) : new Int32Array(0);
+  for (const table of tables) {
+    const rows = timesTransposed(locked.parameters.get(table)!.data, q, width);
+    clone.parameters.get(table)!.data.set(inOrder(rows, order, width));
   }
-  rebase(locked, 0, q);
-  for (const table of tables) put(table, inOrder(locked.parameters.get(table)!.data, maps[0]!, width));
-  for (const [name, { data }] of locked.parameters)
-    if (blocks.some((block) => name.startsWith(`model.layers.${block}.`))) put(name, data);
-}
-
-function inOrder(rows: Float32Array, map: Int32Array, width: number): Float32Array {
-  const out = new Float32Array(rows.length);
-  map.forEach((from, item) => {
-    out.set(rows.subarray(from * width, (from + 1) * width), item * width);
-  });
-  return out;
-}
-
-function identity(width: number): Float64Array {
-  return Float64Array.from({ length: width * width }, (_, i) => (i % (width + 1) === 0 ? 1 : 0));
+  for (const block of blocks) {
+    rebaseBlock(locked, block, q);
+    for (const [name, { data }] of locked.parameters)
+      if (name.startsWith(`model.layers.${block}.`)) clone.parameters.get(name)!.data.set(data);
+  }
 }

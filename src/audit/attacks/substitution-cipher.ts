@@ -13,7 +13,7 @@ import { multiply } from '../least-squares.js';
 import { sampleLocked } from '../sample-locked.js';
 import type { Target } from '../target.js';
 
-/** Bigram matrices are [vocabulary, vocabulary] and assignments cubic: what one core does in minutes. */
+/** Tokens up to which it is tried: matrices are [vocabulary, vocabulary] (19 GB each at 49,152) and assignments cubic. */
 const VOCABULARY_LIMIT = 2048;
 const TABLES = new Set(['model.embed_tokens.weight', 'lm_head.weight']);
 
@@ -30,7 +30,7 @@ export const substitutionCipher: Attack = {
     if ([plan.embedding, ...plan.blocks, plan.head].includes('enclave'))
       return 'parts of the model lie inside the enclave: the bundle alone writes no text';
     return config.vocabSize > VOCABULARY_LIMIT
-      ? `not tried: ${config.vocabSize} tokens need matrices larger than this attack handles (${VOCABULARY_LIMIT})`
+      ? `not tried above ${VOCABULARY_LIMIT} tokens: its matrices grow with the square of ${config.vocabSize}`
       : null;
   },
   run,

@@ -10,13 +10,16 @@ const SHAPE = ['modelType', 'vocabSize', 'hiddenSize', 'intermediateSize', 'numH
 export async function readAncestor(source: string, config: DecoderConfig): Promise<Map<string, Float32Array>> {
   const { config: found, tensors } = await openCheckpoint(source);
   try {
-    const differs = SHAPE.find((key) => found[key] !== config[key]);
-    if (differs !== undefined) {
-      const message = `${source} is no ancestor of this model: ${differs} is ${found[differs]} there and ${config[differs]} here`;
-      throw new MalformedError('audit-ancestor', message, { ancestor: source });
-    }
+    checkShape(found, config, 'audit-ancestor', `${source} is no ancestor of this model`);
     return await readWeights(found, tensors);
   } finally {
     await tensors.close();
   }
+}
+
+/** Throws MalformedError(`code`) with `message` and what differs. */
+export function checkShape(found: DecoderConfig, config: DecoderConfig, code: string, message: string): void {
+  const differs = SHAPE.find((key) => found[key] !== config[key]);
+  if (differs !== undefined)
+    throw new MalformedError(code, `${message}: ${differs} is ${found[differs]} there and ${config[differs]} here`);
 }

@@ -12,6 +12,7 @@ export function commandOf(options: AuditVerbOptions): string {
       ? [`--schemes ${options.schemes.join(' ')}`, `--placements ${options.placements.join(' ')}`]
       : [`--keys ${basename(keys)}`]),
     ...(options.ancestor === null ? [] : [`--ancestor ${basename(options.ancestor)}`]),
+    ...(options.also.length === 0 ? [] : [`--also ${options.also.map((name) => basename(name)).join(' ')}`]),
     ...(attacks === null ? [] : [`--attacks ${attacks}`]),
     ...(options.quick ? ['--quick'] : []),
     `--budget_tokens ${options.budgetTokens.join(',')}`,

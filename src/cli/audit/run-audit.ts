@@ -6,9 +6,11 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Attack } from '../../audit/attack.js';
 import { ATTACKS } from '../../audit/attacks/index.js';
+import { severalBundles } from '../../audit/attacks/several-bundles.js';
 import { chooseAttacks } from '../../audit/choose-attacks.js';
 import { type Lab, openLab } from '../../audit/lab.js';
 import { NO_SHIELD } from '../../audit/measure.js';
+import type { OpenBundle } from '../../audit/open-parts.js';
 import { type Probe, runProbes } from '../../audit/probe.js';
 import { PROBES } from '../../audit/probes/index.js';
 import { AUDIT_FORMAT, AUDIT_VERSION, type AuditReport, type ProbeRow } from '../../audit/report.js';
@@ -24,6 +26,7 @@ import { renderReport } from '../report/page.js';
 import type { Context } from '../verb.js';
 import type { AuditVerbOptions } from '../verbs/audit.js';
 import { describeMachine, programVersion } from './about.js';
+import { readAlso } from './also.js';
 import { readAncestor } from './ancestor.js';
 import { type AuditTexts, checkedText, readAuditTexts } from './audit-texts.js';
 import { type AuditedBundle, asAudited, checkOriginal, lockAll, openGiven } from './audited-bundles.js';
@@ -34,7 +37,9 @@ export async function runAudit(options: AuditVerbOptions, context: Context): Pro
   const started = performance.now();
   const chosen = chooseAttacks<{ readonly name: string }>(options.attacks, [...ATTACKS, ...PROBES]);
   const attacks = ATTACKS.filter((attack) => chosen.includes(attack)).filter(
-    ({ adversary }) => adversary !== 'ancestor' || options.ancestor !== null,
+    ({ name, adversary }) =>
+      (adversary !== 'ancestor' || options.ancestor !== null) &&
+      (!name.startsWith(severalBundles.name) || options.also.length > 0),
   );
   const probes = PROBES.filter((probe) => chosen.includes(probe));
   const folder = await mkdtemp(join(tmpdir(), 'distillock-audit-'));
@@ -75,6 +80,7 @@ interface Opened {
   readonly texts: AuditTexts;
   readonly lab: Lab;
   readonly control: Target;
+  readonly also: readonly OpenBundle[];
   readonly topK: number;
   readonly folder: string;
 }
@@ -99,7 +105,8 @@ async function openAll(options: AuditVerbOptions, folder: string, context: Conte
       const topK = Math.min(asked, config.vocabSize);
       const ancestor = options.ancestor === null ? undefined : await readAncestor(options.ancestor, config);
       const control = { ...(await unlockedTarget(config, checkpoint.tensors, accelerator, topK)), ancestor };
-      return { original, bundles, texts, lab, control, topK, folder };
+      const also = await readAlso(options, checkpoint, folder, context);
+      return { original, bundles, texts, lab, control, also, topK, folder };
     } finally {
       await checkpoint.tensors.close();
     }
@@ -119,7 +126,7 @@ const LICENSED_TOKENS = 1_000_000_000;
 
 async function attackAll(
   options: AuditVerbOptions,
-  { bundles, lab, control, topK, folder }: Opened,
+  { bundles, lab, control, also, topK, folder }: Opened,
   { attacks, learningRate }: Chosen,
   context: Context,
 ): Promise<{ findings: Finding[]; lines: Lines[] }> {
@@ -150,7 +157,7 @@ async function attackAll(
         notBefore: now - 60,
         expires: now + 30 * 86_400,
       });
-      const target = { ...(await bundleTarget(teacher, placement, topK)), ancestor: control.ancestor };
+      const target = { ...(await bundleTarget(teacher, placement, topK)), ancestor: control.ancestor, also };
       const found = await auditTarget(target, control, lab, {
         attacks,
         budgets,

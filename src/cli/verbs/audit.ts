@@ -16,9 +16,11 @@ export interface AuditVerbOptions {
   readonly schemes: readonly Scheme[];
   /** `accelerator`, `enclave`, `shielded:PARTS`. */
   readonly placements: readonly string[];
-  /** Names, comma-separated; null: all. */
   /** Public checkpoint that the model descends from, or a relative of it; null: that adversary is left out. */
   readonly ancestor: string | null;
+  /** Further bundles of the model that the attacker holds; without a bundle, placements to lock it into once more. */
+  readonly also: readonly string[];
+  /** Names, comma-separated; null: all. */
   readonly attacks: string | null;
   /** Ascending. */
   readonly budgetTokens: readonly number[];
@@ -69,6 +71,10 @@ export const auditHelp: VerbHelp<AuditVerbOptions> = {
         '--ancestor <dir|file|hub-id>',
         'public checkpoint that the model was fine-tuned from, or a relative of it',
       )
+      .option(
+        '--also <bundle...>',
+        'further bundles of the same model that the attacker holds (without a bundle: placements to lock it into)',
+      )
       .option('--attacks <names>', 'comma-separated (default: all; those of an ancestor only with --ancestor)')
       .option(
         '--budget_tokens <n,n,…>',
@@ -116,6 +122,7 @@ export const auditHelp: VerbHelp<AuditVerbOptions> = {
       schemes: [...new Set<Scheme>(raw.schemes ?? SCHEMES)],
       placements: [...new Set<string>(raw.placements ?? PLACEMENTS)],
       ancestor: raw.ancestor ?? null,
+      also: raw.also ?? [],
       attacks: raw.attacks ?? null,
       budgetTokens: raw.budget_tokens ?? standard.budgetTokens,
       seeds: raw.seeds ?? standard.seeds,

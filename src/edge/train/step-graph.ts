@@ -8,6 +8,7 @@ import { distillationLoss, type LossInputs, type LossOptions } from '../../graph
 import { expectedTensors } from '../../model/checkpoint/expected-tensors.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { decoderBody } from '../../model/decoder.js';
+import { adapterTensors, type LoraConfig, trainsWithLora } from '../../model/lora.js';
 import { type BatchShape, TrainingLayers } from '../../model/training-layers.js';
 import { type AdamWOptions, emitAdamW, stepScalars } from './adamw.js';
 
@@ -18,6 +19,16 @@ export interface StepGraphOptions extends BatchShape {
   readonly optimiser: AdamWOptions;
   /** Which parameters are trained; all when absent. The others are inputs that stay as they are. */
   readonly trainable?: (name: string) => boolean;
+  /** Low-rank adapters, which are then what is trained, with `modules_to_save`. The student holds their tensors (adapters.ts). */
+  readonly lora?: LoraConfig;
+}
+
+/** Which parameters these options train. */
+export function trainedBy({
+  trainable,
+  lora,
+}: Pick<StepGraphOptions, 'trainable' | 'lora'>): (name: string) => boolean {
+  return trainable ?? ((name) => lora === undefined || trainsWithLora(name, lora));
 }
 
 interface ForwardPass {
@@ -48,9 +59,9 @@ export function declareTargets(
 
 // Forward, loss and gradients; outputs `kd` and `ce`.
 function forwardAndBackward(config: DecoderConfig, options: StepGraphOptions): ForwardPass {
-  const trainable = options.trainable ?? (() => true);
+  const trainable = trainedBy(options);
   const graph = new Graph();
-  const layers = new TrainingLayers(graph, config, options, trainable);
+  const layers = new TrainingLayers(graph, config, options, trainable, options.lora ?? null);
   const hidden = decoderBody(layers, config);
   const weight = layers.headWeight();
   const targets = declareTargets(graph, options.batch * options.tokens, options.topK);
@@ -91,7 +102,9 @@ export function accumulateGraph(config: DecoderConfig, options: StepGraphOptions
 /** The optimiser alone: gradients `g:NAME` in, updates and grad_norm out. */
 export function applyGraph(config: DecoderConfig, options: StepGraphOptions): Graph {
   const graph = new Graph();
-  const trained = expectedTensors(config).filter(({ name }) => options.trainable?.(name) ?? true);
+  const adapters = options.lora === undefined ? [] : adapterTensors(config, options.lora);
+  const trainable = trainedBy(options);
+  const trained = [...expectedTensors(config), ...adapters].filter(({ name }) => trainable(name));
   const parameters = trained.map(({ name, shape }) => ({
     name,
     value: graph.input(name, 'float32', shape),

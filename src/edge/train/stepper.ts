@@ -4,7 +4,7 @@ import { encodeModel } from '../../graph/onnx.js';
 import { type Feeds, Session, type Tensor } from '../../graph/runtime.js';
 import type { Batch } from '../data/batches.js';
 import { stepScalarValues } from './adamw.js';
-import { accumulateGraph, applyGraph, fusedStepGraph, type StepGraphOptions } from './step-graph.js';
+import { accumulateGraph, applyGraph, fusedStepGraph, type StepGraphOptions, trainedBy } from './step-graph.js';
 import type { Parameter, Student } from './student.js';
 import { FeedBuffers, type TrainingData, targetCount } from './training-data.js';
 
@@ -40,7 +40,8 @@ export class Stepper {
     this.#options = options;
     [this.#fused, this.#accumulate, this.#apply] = sessions as [Session | null, Session | null, Session | null];
     const zeros = ({ data, shape }: Parameter): Parameter => ({ data: new Float32Array(data.length), shape });
-    const entries = [...student.parameters].filter(([name]) => options.trainable?.(name) ?? true);
+    const trainable = trainedBy(options);
+    const entries = [...student.parameters].filter(([name]) => trainable(name));
     this.moments = new Map(entries.map(([name, p]) => [name, { m: zeros(p), v: zeros(p) }]));
     this.#gradients = new Map(this.#fused ? [] : entries.map(([name, p]) => [name, zeros(p)]));
     this.#buffers = new FeedBuffers(options.batch, options.tokens, options.topK, student.config.vocabSize);
