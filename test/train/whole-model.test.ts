@@ -4,7 +4,6 @@ import { describe, it } from 'node:test';
 import { stepScalarValues } from '../../src/edge/train/adamw.js';
 import { accumulateGraph, fusedStepGraph } from '../../src/edge/train/step-graph.js';
 import { encodeModel } from '../../src/graph/onnx.js';
-import { divergenceOf } from '../../src/graph/ops/divergence.js';
 import { Session, type Tensor } from '../../src/graph/runtime.js';
 import type { DecoderConfig } from '../../src/model/config.js';
 import { lcg } from '../graph/check-gradient.js';
