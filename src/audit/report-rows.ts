@@ -37,6 +37,9 @@ function row(finding: Finding, trials: readonly Trial[], seed: number | 'mean'):
     control: { advantage: known(control.advantage), succeeded: control.succeeded },
     verdict: verdictOf(advantage, control.succeeded),
     idle,
+    ...(trials.every(({ leak }) => leak !== undefined)
+      ? { leak: { rank: mean(({ leak }) => leak!.rank), headShare: mean(({ leak }) => leak!.headShare) } }
+      : {}),
   };
 }
 

@@ -47,6 +47,8 @@ export interface AuditRow {
   readonly verdict: Verdict;
   /** Why the attack had nothing to work on; null when it had. */
   readonly idle: string | null;
+  /** Of `logit-extraction`: directions of the head that it found, and their share of the head's column space, 0 to 1. */
+  readonly leak?: { readonly rank: number; readonly headShare: number } | undefined;
 }
 
 /** An attack that ends in a yes or no. */
@@ -143,6 +145,7 @@ const row: z.ZodType<AuditRow> = z.looseObject({
   control: z.looseObject({ advantage, succeeded: z.boolean() }),
   verdict: z.enum(['held', 'weakened', 'broken', 'inconclusive']),
   idle: text.nullable(),
+  leak: z.looseObject({ rank: z.number().min(0), headShare: z.number().min(0).max(1.0001) }).optional(),
 });
 
 const probe: z.ZodType<ProbeRow> = z.looseObject({

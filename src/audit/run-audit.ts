@@ -16,6 +16,7 @@ import {
   verdictOf,
 } from './measure.js';
 import { record } from './recorder.js';
+import { shareOfHead } from './row-space.js';
 import type { Target } from './target.js';
 
 /** One attack, one seed, one budget. */
@@ -30,8 +31,8 @@ export interface Trial extends Measures {
   readonly advantage: number;
   readonly advantageAgreement: number;
   readonly advantageKl: number;
-  /** Of attacks that leak instead of cloning: rank of the log-probabilities found; the hidden width when all is out. */
-  readonly leakedRank?: number;
+  /** Of attacks on the head: directions found, at most the hidden width, and the share of the head's column space that they hold. */
+  readonly leak?: { readonly rank: number; readonly headShare: number };
 }
 
 export interface Finding {
@@ -103,6 +104,7 @@ export async function auditTarget(
   options: AuditOptions,
 ): Promise<{ findings: Finding[]; lines: Lines[] }> {
   const { attacks, budgets, seeds, shared = sharedRuns() } = options;
+  const truth = control.weights.get('lm_head.weight')!;
   const lines: Lines[] = [];
   const trials = new Map<Attack, Trial[]>(attacks.map((attack) => [attack, []]));
   const controls = new Map<Attack, number[]>(attacks.map((attack) => [attack, []]));
@@ -131,15 +133,17 @@ export async function auditTarget(
         options.signal?.throwIfAborted();
         options.onTrial?.({ attack: attack.name, seed, budgetTokens, done, total });
         const idle = attack.idleReason(target) !== null;
-        const trial = idle ? atTheLine(settings, blackBox) : await attempt(attack, target, lab, settings, blackBox);
+        const trial = idle
+          ? atTheLine(settings, blackBox)
+          : await attempt(attack, target, lab, settings, blackBox, truth);
         trials.get(attack)!.push(trial);
         done += 1;
         if (budgetTokens !== budgets.at(-1)) continue;
         const relatives = target.ancestor === undefined ? '' : 'with ancestor';
         const against = await once(shared.controls, `${attack.name}/${seed}/${relatives}`, async () => {
-          const tried = await attempt(attack, attack.control?.(control) ?? control, lab, settings, blackBox);
-          // An attack that leaks instead of cloning has succeeded by the share of the hidden width that it finds.
-          return tried.leakedRank === undefined ? tried.advantage : tried.leakedRank / target.config.hiddenSize;
+          const tried = await attempt(attack, attack.control?.(control) ?? control, lab, settings, blackBox, truth);
+          // An attack on the head has succeeded by the share of its space that it finds.
+          return tried.leak?.headShare ?? tried.advantage;
         });
         controls.get(attack)!.push(against);
       }
@@ -187,6 +191,7 @@ async function attempt(
   lab: Lab,
   settings: AttackSettings,
   blackBox: Measures,
+  head: Float32Array,
 ): Promise<Trial> {
   const started = performance.now();
   const { clone, baseline, leak, recordedTokens, queries, bytes } = await attack.run(target, settings);
@@ -207,7 +212,9 @@ async function attempt(
     advantage,
     advantageAgreement: agreement,
     advantageKl: kl,
-    ...(leak === undefined ? {} : { leakedRank: leak.rank }),
+    ...(leak === undefined
+      ? {}
+      : { leak: { rank: leak.rank, headShare: shareOfHead(leak, head, target.config.hiddenSize) } }),
   };
 }
 
