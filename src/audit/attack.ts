@@ -20,10 +20,12 @@ export interface AttackSettings {
 
 /** Of the hidden width and the head, from released log-probabilities alone. */
 export interface Leak {
-  /** Found rank of the log-probabilities, their normaliser taken away; at most the hidden width. */
+  /** Directions found; at most the hidden width. */
   readonly rank: number;
   /** Orthonormal basis [rank, vocabulary] of the space that the head's columns are said to span. */
   readonly span: Float64Array;
+  /** What each direction adds to a log-probability, root mean square, nats. */
+  readonly scales: Float64Array;
 }
 
 /** One clone, measured by whoever runs the attack. */

@@ -1,10 +1,11 @@
 // A head from released rows, all tokens at once: log p(v) = h·w_v − z(h) leaves z unknown, so each row counts by its differences from the
-// row's mean. Zone: owner (as attacker). Conjugate gradients on the normal equations (Hestenes and Stiefel 1952), in coordinates in which
-// hidden states have unit covariance and every token is scaled by its rows: one Cholesky factor for all tokens, a few dozen rounds.
-// A common vector added to all w_v changes no probability and stays as `start` has it.
+// row's mean. Zone: owner (as attacker). Conjugate gradients on the normal equations (Hestenes and Stiefel 1952), in the eigenbasis of the
+// hidden states' second moment: there one diagonal, by direction and by a token's number of rows, stands in for every token's own Gram
+// matrix, and some dozen rounds do. A common vector added to all w_v changes no probability and stays as `start` has it.
 import type { TeacherRows } from '../edge/cache/rows.js';
+import { timesTransposed } from './assemble.js';
 import { type ChosenRows, chooseRows } from './choose-rows.js';
-import { cholesky, solveLower, solveUpper, timesUpper } from './least-squares.js';
+import { eigen } from './symmetric.js';
 
 /** Hidden states that went into the head, [rows, width], and the rows that came out. */
 export interface HeadRows {
@@ -13,18 +14,17 @@ export interface HeadRows {
 }
 
 export interface FitHeadOptions {
+  /** Weight of |w_v − start|², in mean squares of a hidden state's coordinate. */
   readonly ridge?: number;
   readonly iterations?: number;
   /** Also learn from rows that do not name a token: there it is about as likely as the row's remaining mass leaves room for. */
   readonly unnamed?: boolean;
 }
 
-/** Of the mean square of hidden states: what is added in every direction before the factorisation, so that none is blown up. */
-const DAMPING = 1e-6;
 /** Equations per unknown and token that are used; further rows that name only such tokens are left out. */
 const EQUATIONS = 16;
 /** Of an equation about a token that a row does not name. */
-const UNNAMED_WEIGHT = 0.1;
+const UNNAMED_WEIGHT = 0.03;
 /** Rows per token that such equations are taken from, at most; and per row at most half as many of them as it names tokens. */
 const UNNAMED_ROWS = 64;
 
@@ -37,41 +37,42 @@ export function fitHead(
 ): Float32Array {
   const vocabulary = start.length / width;
   const chosen = chooseRows(asked, width, vocabulary, EQUATIONS * width);
-  const factor = whitening(chosen.hidden, width);
-  const { hidden } = chosen;
-  for (let at = 0; at < hidden.length; at += width) solveLower(factor, hidden.subarray(at, at + width));
+  const { values, vectors } = eigen(secondMoment(chosen.hidden, width), width);
   const named = namedTokens(chosen, vocabulary);
-  const system = new System(chosen, named, width, unnamed);
+  const hidden = timesTransposed(chosen.hidden, vectors, width);
+  const system = new System({ ...chosen, hidden }, named, width, unnamed);
   const x = new Float64Array(system.size);
-  named.tokens.forEach((token, i) => {
-    x.set(timesUpper(factor, start.subarray(token * width, (token + 1) * width)), i * width);
+  const taken = named.tokens.map((token) => start.subarray(token * width, (token + 1) * width));
+  taken.forEach((vector, i) => {
+    x.set(timesTransposed(vector, vectors, width), i * width);
   });
-  solve(system, x, ridge, iterations);
+  const meanSquare = values.reduce((sum, value) => sum + value, 0) / width;
+  solve(system, x, values, ridge * meanSquare, iterations);
+  const back = transposed(vectors, width);
+  const solved = timesTransposed(Float32Array.from(x), back, width);
+  const vector = (i: number): Float32Array => solved.subarray(i * width, (i + 1) * width);
   const head = start.slice();
-  const vector = (i: number): Float64Array => solveUpper(factor, x.slice(i * width, (i + 1) * width));
-  if (unnamed) {
-    const others = vector(named.tokens.length);
-    for (let token = 0; token < vocabulary; token += 1) head.set(others, token * width);
-  }
+  if (unnamed) for (let token = 0; token < vocabulary; token += 1) head.set(vector(named.tokens.length), token * width);
   named.tokens.forEach((token, i) => {
     head.set(vector(i), token * width);
   });
   return head;
 }
 
-/** Lower factor L of the hidden states' damped second moment: L⁻¹·h has unit covariance, and h·w = (L⁻¹·h)·(Lᵀ·w). */
-function whitening(hidden: Float32Array, width: number): Float64Array {
+/** Mean of hᵀ·h, [width, width]. */
+function secondMoment(hidden: Float32Array, width: number): Float64Array {
   const moment = new Float64Array(width * width);
   const rows = hidden.length / width;
   for (let at = 0; at < hidden.length; at += width)
     for (let i = 0; i < width; i += 1) {
       const x = hidden[at + i]! / rows;
-      for (let j = 0; j <= i; j += 1) moment[i * width + j]! += x * hidden[at + j]!;
+      for (let j = 0; j < width; j += 1) moment[i * width + j]! += x * hidden[at + j]!;
     }
-  let trace = 0;
-  for (let i = 0; i < width; i += 1) trace += moment[i * width + i]!;
-  for (let i = 0; i < width; i += 1) moment[i * width + i]! += (DAMPING * trace) / width;
-  return cholesky(moment, width);
+  return moment;
+}
+
+function transposed(a: Float64Array, n: number): Float64Array {
+  return Float64Array.from(a, (_, i) => a[(i % n) * n + Math.floor(i / n)]!);
 }
 
 /** Tokens that any row names, and the number of each among them by id (−1: not named). */
@@ -176,27 +177,26 @@ class System {
   }
 }
 
-function solve(system: System, x: Float64Array, ridge: number, iterations: number): void {
+/** `moment` [width]: mean square of hidden states by coordinate. */
+function solve(system: System, x: Float64Array, moment: Float64Array, ridge: number, iterations: number): void {
   const { size, width, weights } = system;
   const residual = system.apply(x, true, new Float64Array(size));
   const direction = new Float64Array(size);
   const moved = new Float64Array(size);
-  // ⟨a, b⟩ with every token's vector scaled by its rows.
-  const scaled = (a: Float64Array, b: Float64Array): number => {
+  const scale = (i: number): number => {
+    const c = i % width;
+    return 1 / (weights[(i - c) / width]! * Math.max(0, moment[c]!) + ridge);
+  };
+  const scaledSquare = (): number => {
     let sum = 0;
-    for (let v = 0; v < weights.length; v += 1) {
-      let own = 0;
-      for (let i = v * width; i < (v + 1) * width; i += 1) own += a[i]! * b[i]!;
-      sum += own / (weights[v]! + ridge);
-    }
+    for (let i = 0; i < size; i += 1) sum += residual[i]! * residual[i]! * scale(i);
     return sum;
   };
-  let before = scaled(residual, residual);
+  let before = scaledSquare();
   const enough = before * 1e-14;
   let kept = 0;
   for (let round = 0; round < iterations && before > enough; round += 1) {
-    for (let i = 0; i < size; i += 1)
-      direction[i] = residual[i]! / (weights[Math.floor(i / width)]! + ridge) + kept * direction[i]!;
+    for (let i = 0; i < size; i += 1) direction[i] = residual[i]! * scale(i) + kept * direction[i]!;
     system.apply(direction, false, moved);
     let curvature = 0;
     for (let i = 0; i < size; i += 1) {
@@ -208,7 +208,7 @@ function solve(system: System, x: Float64Array, ridge: number, iterations: numbe
       x[i]! += step * direction[i]!;
       residual[i]! -= step * moved[i]!;
     }
-    const after = scaled(residual, residual);
+    const after = scaledSquare();
     kept = after / before;
     before = after;
   }

@@ -1,47 +1,6 @@
-// Linear algebra for attackers: Cholesky factors, averages by label, and the orthogonal map between two bases.
+// Linear algebra for attackers: averages by label, and the orthogonal map between two bases.
 // Zone: owner. Row-vector convention, rows in float32, sums in float64.
 import { RandomStream } from '../edge/data/random.js';
-
-/** Lower factor L [n, n] of a positive definite matrix, L·Lᵀ = matrix; of `matrix` only the lower half is read. */
-export function cholesky(matrix: Float64Array, n: number): Float64Array {
-  const factor = new Float64Array(n * n);
-  for (let i = 0; i < n; i += 1)
-    for (let j = 0; j <= i; j += 1) {
-      let sum = matrix[i * n + j]!;
-      for (let c = 0; c < j; c += 1) sum -= factor[i * n + c]! * factor[j * n + c]!;
-      if (i === j && !(sum > 0)) throw new RangeError(`row ${i}: the matrix is not positive definite`);
-      factor[i * n + j] = i === j ? Math.sqrt(sum) : sum / factor[j * n + j]!;
-    }
-  return factor;
-}
-
-/** L⁻¹·x in place. */
-export function solveLower(factor: Float64Array, x: Float32Array | Float64Array): void {
-  const n = x.length;
-  for (let i = 0; i < n; i += 1) {
-    let sum = x[i]!;
-    for (let j = 0; j < i; j += 1) sum -= factor[i * n + j]! * x[j]!;
-    x[i] = sum / factor[i * n + i]!;
-  }
-}
-
-/** L⁻ᵀ·x in place, and returned. */
-export function solveUpper(factor: Float64Array, x: Float64Array): Float64Array {
-  const n = x.length;
-  for (let i = n - 1; i >= 0; i -= 1) {
-    x[i]! /= factor[i * n + i]!;
-    for (let j = 0; j < i; j += 1) x[j]! -= factor[i * n + j]! * x[i]!;
-  }
-  return x;
-}
-
-/** Lᵀ·x. */
-export function timesUpper(factor: Float64Array, x: Float32Array): Float64Array {
-  const n = x.length;
-  const out = new Float64Array(n);
-  for (let i = 0; i < n; i += 1) for (let j = 0; j <= i; j += 1) out[j]! += factor[i * n + j]! * x[i]!;
-  return out;
-}
 
 /** Rows of `values` [n, width] averaged by label; labels never seen get the mean of all that were. */
 export function meanByLabel(

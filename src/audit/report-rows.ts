@@ -1,7 +1,7 @@
 // From findings to the rows of audit.json: every trial, and the mean over the seeds at every budget that the attack ran at. Zone: owner.
 import { interval, verdictOf } from './measure.js';
 import type { AuditRow } from './report.js';
-import type { Finding, HeadLeak, Trial } from './run-audit.js';
+import type { Finding, Trial } from './run-audit.js';
 
 export function reportRows(findings: readonly Finding[]): AuditRow[] {
   return findings.flatMap((finding) => {
@@ -17,9 +17,6 @@ function row(finding: Finding, trials: readonly Trial[], seed: number | 'mean'):
   const { attack, adversary, scheme, placement, idle, control } = finding;
   const mean = (value: (trial: Trial) => number): number =>
     trials.reduce((sum, trial) => sum + value(trial), 0) / trials.length;
-  const leaks = trials.flatMap(({ leak }) => (leak === undefined ? [] : [leak]));
-  const leaked = (of: (leak: HeadLeak) => number): number =>
-    leaks.reduce((sum, leak) => sum + of(leak), 0) / leaks.length;
   const advantage = interval(trials.map((trial) => trial.advantage));
   return {
     attack,
@@ -40,9 +37,9 @@ function row(finding: Finding, trials: readonly Trial[], seed: number | 'mean'):
     control: { advantage: known(control.advantage), succeeded: control.succeeded },
     verdict: verdictOf(advantage, control.succeeded),
     idle,
-    ...(leaks.length === 0
-      ? {}
-      : { leak: { rank: leaked(({ rank }) => rank), shareOfHead: leaked((leak) => leak.shareOfHead) } }),
+    ...(trials.every(({ leak }) => leak !== undefined)
+      ? { leak: { rank: mean(({ leak }) => leak!.rank), headShare: mean(({ leak }) => leak!.headShare) } }
+      : {}),
   };
 }
 

@@ -3,7 +3,6 @@
 import { z } from 'zod';
 import type { Adversary } from './attack.js';
 import type { Verdict } from './measure.js';
-import type { HeadLeak } from './run-audit.js';
 
 export const AUDIT_FORMAT = 'distillock-audit';
 /** Raised when a field changes its meaning or goes away; further fields may come without that. */
@@ -48,8 +47,8 @@ export interface AuditRow {
   readonly verdict: Verdict;
   /** Why the attack had nothing to work on; null when it had. */
   readonly idle: string | null;
-  /** Of attacks that find out about the head instead of cloning. */
-  readonly leak?: HeadLeak | undefined;
+  /** Of `logit-extraction`: directions of the head that it found, and their share of the head's column space, 0 to 1. */
+  readonly leak?: { readonly rank: number; readonly headShare: number } | undefined;
 }
 
 /** An attack that ends in a yes or no. */
@@ -148,7 +147,7 @@ const row: z.ZodType<AuditRow> = z.looseObject({
   control: z.looseObject({ advantage, succeeded: z.boolean() }),
   verdict: z.enum(['held', 'weakened', 'broken', 'inconclusive']),
   idle: text.nullable(),
-  leak: z.looseObject({ rank: z.number().min(0), shareOfHead: z.number().min(0).max(1.0001) }).optional(),
+  leak: z.looseObject({ rank: z.number().min(0), headShare: z.number().min(0).max(1.0001) }).optional(),
 });
 
 const probe: z.ZodType<ProbeRow> = z.looseObject({

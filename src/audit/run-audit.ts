@@ -32,15 +32,8 @@ export interface Trial extends Measures {
   readonly advantage: number;
   readonly advantageAgreement: number;
   readonly advantageKl: number;
-  /** Of attacks that leak instead of cloning. */
-  readonly leak?: HeadLeak;
-}
-
-export interface HeadLeak {
-  /** Of the log-probabilities, as found; the hidden width when all is out. */
-  readonly rank: number;
-  /** Share of the true head's column space that was found, 0 to 1. */
-  readonly shareOfHead: number;
+  /** Of attacks on the head: directions found, at most the hidden width, and the share of the head's column space that they hold. */
+  readonly leak?: { readonly rank: number; readonly headShare: number };
 }
 
 export interface Finding {
@@ -122,13 +115,13 @@ export async function auditTarget(
   options: AuditOptions,
 ): Promise<{ findings: Finding[]; lines: Lines[] }> {
   const { attacks, budgets, seeds, shared = sharedRuns() } = options;
+  const truth = control.weights.get('lm_head.weight')!;
   const lines: Lines[] = [];
   const trials = new Map<Attack, Trial[]>(attacks.map((attack) => [attack, []]));
   const controls = new Map<Attack, number[]>(attacks.map((attack) => [attack, []]));
   const largest = budgets.at(-1)!;
   const attacksAt = (budget: number): Attack[] => attacks.filter(({ curve }) => curve === true || budget === largest);
   const total = seeds.length * budgets.reduce((sum, budget) => sum + attacksAt(budget).length, 0);
-  const truth = trueHead(control);
   let done = 0;
   for (const seed of seeds)
     for (const budgetTokens of budgets) {
@@ -158,8 +151,8 @@ export async function auditTarget(
           // Too large for the attack, say: what was not tried has not succeeded.
           if (attack.idleReason(opponent) !== null) return 0;
           const tried = await attempt(attack, opponent, setting);
-          // An attack that leaks instead of cloning has succeeded by the share of the head that it finds.
-          return tried.leak?.shareOfHead ?? tried.advantage;
+          // An attack on the head has succeeded by the share of its space that it finds.
+          return tried.leak?.headShare ?? tried.advantage;
         });
         controls.get(attack)!.push(against);
       }
@@ -205,14 +198,8 @@ interface Setting {
   readonly lab: Lab;
   readonly settings: AttackSettings;
   readonly blackBox: Measures;
-  /** What leaks are measured against, [vocabulary, width]. */
+  /** The original's head, [vocabulary, width]: what leaks are measured against. */
   readonly truth: Float32Array;
-}
-
-/** The original's head, the final norm's gain in it. */
-function trueHead({ weights, config }: Target): Float32Array {
-  const gain = weights.get('model.norm.weight');
-  return weights.get('lm_head.weight')!.map((x, i) => x * (gain?.[i % config.hiddenSize] ?? 1));
 }
 
 async function attempt(attack: Attack, target: Target, { lab, settings, blackBox, truth }: Setting): Promise<Trial> {
@@ -237,7 +224,7 @@ async function attempt(attack: Attack, target: Target, { lab, settings, blackBox
     advantageKl: kl,
     ...(leak === undefined
       ? {}
-      : { leak: { rank: leak.rank, shareOfHead: shareOfHead(leak, truth, target.config.hiddenSize) } }),
+      : { leak: { rank: leak.rank, headShare: shareOfHead(leak, truth, target.config.hiddenSize) } }),
   };
 }
 

@@ -37,7 +37,7 @@ export interface Stand {
   license(enclave: RunningEnclave, client: EnclaveClient, terms: Partial<LicenceTerms>): Promise<Uint8Array>;
   /** Lets the client fetch leases from the owner's service, which never covers more than the licence's budget. */
   coverWithLeases(client: EnclaveClient): void;
-  /** What the device's relay sends outside when a text has passed: nothing. */
+  /** What the device's relay does of itself when a text has passed, before the receipt goes out: nothing. */
   afterText(ids: Int32Array): Promise<void>;
   /** The same enclave on a copy of its disk. */
   fork(): Promise<Stand>;

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { EnclaveClient } from '../edge/enclave/client.js';
 import { decodeError, decodeHidden } from '../edge/enclave/decode-replies.js';
 import { encodeAuthorise, encodeEmbed, encodeHead } from '../edge/enclave/encode-requests.js';
@@ -33,9 +34,10 @@ import { type Launch, openStand, type Stand, type StandOptions } from './stand.j
  * licence asks for leases. `licences`: saved state forgets which licences
  * were used, and the HPKE key outlives the process. `order`: rows are released without tokens authorised before. `parts`: enclave-held
  * parts answer in the open, free of charge. `fragile`: a malformed number inside a request stops it for good.
- * `relay`: the enclave is sound, and the device's relay sends out a message as long as the text has different tokens.
+ * `relay`: the enclave is sound, and the device's relay sends out a message as long as the text has different tokens. `slow-relay`: it
+ * holds the receipt back for longer, the more different tokens the text has.
  */
-export type Weakness = 'counters' | 'licences' | 'order' | 'parts' | 'fragile' | 'relay';
+export type Weakness = 'counters' | 'licences' | 'order' | 'parts' | 'fragile' | 'relay' | 'slow-relay';
 
 const MEMORY_BYTES = 1e9;
 
@@ -76,7 +78,10 @@ export async function weakStand(options: StandOptions, weakness: Weakness): Prom
     return { simulatedRoot: root, connect, stop, kill: stop };
   };
   const stand = await openStand(options, launch);
-  if (weakness === 'relay') return { ...stand, another: async () => ({ ...(await stand.another()), afterText: leak }) };
+  if (weakness === 'relay' || weakness === 'slow-relay') {
+    const afterText = weakness === 'relay' ? leak : delay;
+    return { ...stand, another: async () => ({ ...(await stand.another()), afterText }) };
+  }
   // Leases are what stops whoever brings counters back: this enclave does without.
   return {
     ...stand,
@@ -96,6 +101,12 @@ async function leak(ids: Int32Array): Promise<void> {
       .resume(),
   );
   listener.close();
+}
+
+const DELAY_MS = 5;
+
+async function delay(ids: Int32Array): Promise<void> {
+  await setTimeout(DELAY_MS * new Set(ids).size);
 }
 
 function forgetful(port: PlatformPort, id: string, weakness: Weakness): PlatformPort {

@@ -8,13 +8,15 @@ import { RandomStream } from '../../src/edge/data/random.js';
 
 const width = 6;
 const vocabulary = 30;
-const k = 8;
+const k = 16;
 
 /** Rows of a head at random: the top k by log-probability. */
 function asked(truth: Float32Array, rows: number, seed: number): HeadRows {
   const random = new RandomStream('test', seed);
-  // Directions of very different size, as hidden states have.
-  const headInput = Float32Array.from({ length: rows * width }, (_, i) => random.normal() * 4 ** -(i % width));
+  // A constant, and directions of very different size, as hidden states have.
+  const headInput = Float32Array.from({ length: rows * width }, (_, i) =>
+    i % width === 0 ? 1 : random.normal() * 4 ** -(i % width),
+  );
   const ids: number[] = [];
   const logprobs: number[] = [];
   for (let row = 0; row < rows; row += 1) {
@@ -53,21 +55,25 @@ function divergence(truth: Float32Array, found: Float32Array): number {
   return sum;
 }
 
-test('some hundred rows determine the head, in a few dozen rounds and however unequal the directions are', () => {
+test('some hundred rows determine the head, in some dozen rounds and however unequal the directions are', () => {
   const truth = head(1);
   const found = fitHead(new Float32Array(truth.length), width, [asked(truth, 600, 2)], { iterations: 100 });
-  assert.ok(divergence(truth, found) < 1e-3, `${divergence(truth, found)}`);
+  // What is left is of tokens that hardly any row names.
+  assert.ok(divergence(truth, found) < 0.02, `${divergence(truth, found)}`);
+  assert.ok(divergence(truth, new Float32Array(truth.length)) > 1);
 });
 
 test('where rows are few, what they do not name helps; tokens that none names share one vector', () => {
   const truth = head(1);
   // The last tokens are never among the top.
-  for (let i = (vocabulary - 3) * width; i < truth.length; i += 1) truth[i] = 0;
+  for (let v = vocabulary - 3; v < vocabulary; v += 1)
+    truth.fill(0, v * width, (v + 1) * width).fill(-9, v * width, v * width + 1);
   const few = [asked(truth, 40, 3)];
   const start = new Float32Array(truth.length);
-  const blind = fitHead(start, width, few, { iterations: 100, ridge: 1e-3 });
-  const seeing = fitHead(start, width, few, { iterations: 100, ridge: 1e-3, unnamed: true });
+  const blind = fitHead(start, width, few, { ridge: 1e-3 });
+  const seeing = fitHead(start, width, few, { ridge: 1e-3, unnamed: true });
   assert.ok(divergence(truth, seeing) < divergence(truth, blind));
+  assert.ok(divergence(truth, seeing) < 0.1, `${divergence(truth, seeing)}`);
   const named = new Set(few[0]!.released.tokenIds);
   const others = Array.from({ length: vocabulary }, (_, v) => v).filter((v) => !named.has(v));
   for (const v of others)

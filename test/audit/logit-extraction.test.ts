@@ -4,29 +4,80 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { extract, logitExtraction } from '../../src/audit/attacks/logit-extraction.js';
+import type { Lessons } from '../../src/audit/fit-student.js';
 import { shareOfHead } from '../../src/audit/row-space.js';
 import { auditTarget, lessonsFrom } from '../../src/audit/run-audit.js';
+import { createTeacherRows } from '../../src/edge/cache/rows.js';
+import { RandomStream } from '../../src/edge/data/random.js';
+import { roundToFloat16 } from '../../src/trusted/enclave/float16.js';
 import { openStoriesLab } from './stories-lab.js';
 
-test('all log-probabilities give width and head away, the top 32 give neither', async (t) => {
+/** What a licence of `precision` float16 releases. */
+function rounded({ examples, released }: Lessons): Lessons {
+  const halves = released!.map(({ k, tokenIds, logprobs }) =>
+    createTeacherRows(k, tokenIds, logprobs.map(roundToFloat16)),
+  );
+  return { examples, released: halves };
+}
+
+/** Top k of a model with random states and a random head, [vocabulary, width]. */
+function randomModel(k: number, rows: number): { readonly head: Float32Array; readonly lessons: Lessons } {
+  const random = new RandomStream('test', 5);
+  const head = Float32Array.from({ length: VOCABULARY * WIDTH }, () => random.normal());
+  const tokenIds = new Int32Array(rows * k);
+  const logprobs = new Float32Array(rows * k);
+  for (let row = 0; row < rows; row += 1) {
+    const state = Float32Array.from({ length: WIDTH }, () => random.normal());
+    const logits = Array.from({ length: VOCABULARY }, (_, v) =>
+      state.reduce((sum, x, c) => sum + x * head[v * WIDTH + c]!, 0),
+    );
+    const z = Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0));
+    const best = logits.map((_, v) => v).sort((a, b) => logits[b]! - logits[a]!);
+    for (let i = 0; i < k; i += 1) {
+      tokenIds[row * k + i] = best[i]!;
+      logprobs[row * k + i] = logits[best[i]!]! - z;
+    }
+  }
+  return { head, lessons: { examples: [], released: [createTeacherRows(k, tokenIds, logprobs)] } };
+}
+
+const [VOCABULARY, WIDTH] = [60, 6];
+
+test('rows of the top k are completed once k has a few values more than a row has unknowns', (t) => {
+  const found = (k: number): { rank: number; share: number } => {
+    const { head, lessons } = randomModel(k, 800);
+    const leak = extract(lessons, VOCABULARY, WIDTH);
+    return { rank: leak.rank, share: shareOfHead(leak, head, WIDTH) };
+  };
+  const enough = found(3 * WIDTH);
+  const few = found(WIDTH - 1);
+  t.diagnostic(`k = ${3 * WIDTH}: ${JSON.stringify(enough)}; k = ${WIDTH - 1}: ${JSON.stringify(few)}`);
+  assert.equal(enough.rank, WIDTH);
+  assert.ok(enough.share > 0.99);
+  assert.ok(few.share < 0.5);
+});
+
+test('all log-probabilities give width and head away at both precisions', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'distillock-audit-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const { lab, control } = await openStoriesLab(t, folder, 8, 2);
   const { hiddenSize: width, vocabSize } = lab.config;
-  const gain = control.weights.get('model.norm.weight')!;
-  const head = control.weights.get('lm_head.weight')!.map((w, i) => w * gain[i % width]!);
-  const leakAt = async (topK: number) =>
-    extract(await lessonsFrom({ ...control, topK }, lab, 600, 1), vocabSize, width);
-  const whole = await leakAt(vocabSize);
-  assert.equal(whole.rank, width);
-  assert.ok(shareOfHead(whole, head, width) > 0.99, `${shareOfHead(whole, head, width)}`);
-  const few = await leakAt(32);
-  assert.ok(few.rank < width / 2, `${few.rank}`);
-  assert.ok(shareOfHead(few, head, width) < 0.3, `${shareOfHead(few, head, width)}`);
-  assert.match(logitExtraction.idleReason({ ...control, topK: 32 }) ?? '', /65 unknowns/);
-  assert.equal(logitExtraction.idleReason({ ...control, topK: vocabSize }), null);
+  const head = control.weights.get('lm_head.weight')!;
+  const whole = await lessonsFrom({ ...control, topK: vocabSize }, lab, 600, 1);
+  for (const [precision, lessons] of [
+    ['float32', whole],
+    ['float16', rounded(whole)],
+  ] as const) {
+    const leak = extract(lessons, vocabSize, width);
+    const share = shareOfHead(leak, head, width);
+    t.diagnostic(`${precision}: rank ${leak.rank}, share ${share}`);
+    assert.equal(leak.rank, width);
+    assert.ok(share > 0.99);
+  }
+  assert.match(logitExtraction.idleReason({ ...control, topK: 3 }) ?? '', /3 values/);
   const settings = { attacks: [logitExtraction], budgets: [600], seeds: [1], steps: 2, learningRate: 5e-3 };
-  const { findings } = await auditTarget({ ...control, topK: 32 }, control, lab, settings);
-  assert.ok(findings[0]!.control.succeeded);
-  assert.equal(findings[0]!.control.advantage, 1);
+  const { findings } = await auditTarget({ ...control, topK: 8 }, control, lab, settings);
+  const [{ control: against, trials }] = findings as [(typeof findings)[0]];
+  assert.ok(against.succeeded && against.advantage > 0.99, `${against.advantage}`);
+  assert.ok(trials[0]!.leak!.headShare < 0.2, JSON.stringify(trials[0]!.leak));
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cholesky, multiply, procrustes, solveLower, solveUpper, timesUpper } from '../../src/audit/least-squares.js';
+import { procrustes } from '../../src/audit/least-squares.js';
 import { advantageOf, interval, verdictOf } from '../../src/audit/measure.js';
 import { RandomStream } from '../../src/edge/data/random.js';
 
@@ -23,23 +23,6 @@ test('the interval is that of a t distribution, the verdict follows the worst se
   assert.equal(verdictOf(interval([0, 0.06]), false), 'weakened');
   assert.equal(verdictOf(interval([0, 0.5]), true), 'broken');
   assert.equal(verdictOf(interval([Number.NaN]), true), 'inconclusive');
-});
-
-test('a Cholesky factor solves its equations', () => {
-  const random = new RandomStream('test', 1);
-  const n = 6;
-  const root = Float64Array.from({ length: n * n }, () => random.normal());
-  const matrix = multiply(root, root, n, true);
-  const factor = cholesky(matrix, n);
-  const truth = Float32Array.from({ length: n }, () => random.normal());
-  const right = Float64Array.from({ length: n }, (_, i) =>
-    truth.reduce((sum, x, j) => sum + matrix[i * n + j]! * x, 0),
-  );
-  solveLower(factor, right);
-  const half = timesUpper(factor, truth);
-  for (const [i, x] of right.entries()) assert.ok(Math.abs(x - half[i]!) < 1e-6);
-  for (const [i, x] of solveUpper(factor, right).entries()) assert.ok(Math.abs(x - truth[i]!) < 1e-6);
-  assert.throws(() => cholesky(Float64Array.of(1, 0, 2, 1), 2), /row 1: the matrix is not positive definite/);
 });
 
 test('Procrustes finds the rotation that made the data', () => {

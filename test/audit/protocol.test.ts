@@ -9,7 +9,7 @@ import { shieldedPlan, uniformPlan } from '../../src/model/spans.js';
 import type { Plan } from '../../src/trusted/wire/manifest.js';
 import { lockStories } from '../teacher/stories-teacher.js';
 
-const PROTOCOL = PROBES.filter(({ name }) => name !== 'outside-traffic');
+const PROTOCOL = PROBES.filter(({ name }) => !name.startsWith('outside-'));
 
 const verdicts = (findings: readonly ProbeFinding[]): Record<string, string> =>
   Object.fromEntries(findings.map(({ probe, verdict }) => [probe, verdict]));
@@ -39,6 +39,7 @@ test('budget, order and frames hold; sealed state alone does not stop a rollback
     'vocabulary-map': 'broken',
     'free-answers': 'idle',
     'corrupted-results': 'held',
+    'replayed-session': 'held',
   });
   // Every control is an enclave that the same probe does break, or the probe had nothing to do.
   for (const { probe, control, verdict } of findings) if (verdict === 'held') assert.ok(control.succeeded, probe);

@@ -203,7 +203,7 @@ test('the documented report passes the schema and is shown; recorded ones pass a
   // One attack ran at two budgets, a stronger one at the larger alone: the curve is the first one's, the table has both.
   const [row] = example.attacks;
   const early = { ...row, budgetTokens: 100, advantage: 0.2 };
-  const stronger = { ...row, attack: 'fine-tuning-all-100', advantage: 0.9, leak: { rank: 3, shareOfHead: 0.1 } };
+  const stronger = { ...row, attack: 'fine-tuning-all-100', advantage: 0.9, leak: { rank: 3, headShare: 0.1 } };
   const two = auditReportSchema.parse({ ...example, attacks: [early, row, stronger] });
   const page2 = auditPage(two);
   assert.deepEqual(

@@ -1,6 +1,7 @@
-// Chosen inputs: the chooser asks what tells most. Every token once and texts spliced from those at hand go through enclave-held parts without
-// a row asked for, which costs nothing; an enclave-held head gets random directions instead of what the model would say; then as
-// `learning-parts`. Repeats and replays are not used: answers are deterministic, so a second one adds nothing and is charged again.
+// Chosen inputs: the chooser asks what tells most. Every token once, texts spliced from those at hand, texts that differ in one token, one
+// token again and again and single tokens go through enclave-held parts without a row asked for, which costs nothing; an enclave-held head
+// gets random directions instead of what the model would say; then as `learning-parts`. A whole session said again tells nothing new: the
+// probe `replayed-session` checks that its answers are the same bit for bit and are charged again.
 
 import { createTeacherRows } from '../../edge/cache/rows.js';
 import { countTargets, createExample, type Example } from '../../edge/data/example.js';
@@ -19,7 +20,7 @@ export const chosenInputs: Attack = {
   name: 'chosen-inputs',
   adversary: 'chooser',
   summary:
-    'sweep the vocabulary and spliced texts through enclave-held parts free of charge, random directions through the head',
+    'sweep the vocabulary, spliced, changed, repeating and one-token texts through enclave-held parts free of charge, random directions through the head',
   sources: [
     'Carlini et al., Stealing Part of a Production Language Model, arXiv 2403.06634 (chosen queries to the head)',
     'TransLinkGuard, arXiv 2404.11121',
@@ -91,28 +92,42 @@ function within({ examples, released }: Lessons, rows: number): Lessons {
   return { examples: examples.slice(0, end), released: released?.slice(0, end) ?? null };
 }
 
-/** Every token once in random order, and the front of one text with the back of another. */
+/** Every token once in random order, then texts of all kinds in turn until enough tokens have gone through. */
 function unpaidTexts({ config }: Target, { seed, lessons }: AttackSettings, paidRows: number): Example[] {
   const random = new RandomStream('audit/chosen', seed);
   const { examples } = lessons;
   const length = Math.max(...examples.map(({ inputIds }) => inputIds.length));
-  const texts: Example[] = [];
-  const add = (ids: Int32Array): void => void texts.push(createExample(ids, new Uint8Array(ids.length)));
+  const texts: Int32Array[] = [];
   const sweep = random.shuffle(Int32Array.from({ length: config.vocabSize }, (_, id) => id));
-  for (let at = 0; at < sweep.length; at += length) add(sweep.slice(at, at + length));
+  for (let at = 0; at < sweep.length; at += length) texts.push(sweep.slice(at, at + length));
+  const known = (): Int32Array => examples[random.below(examples.length)]!.inputIds;
+  const kinds = [
+    () => spliced(known(), known(), random).slice(0, length),
+    () => changed(known(), config.vocabSize, random),
+    () => spliced(known(), known(), random).slice(0, length),
+    () => new Int32Array(length).fill(random.below(config.vocabSize)),
+    () => Int32Array.of(random.below(config.vocabSize)),
+  ];
   let left = Math.min(FREE_PER_ROW * paidRows, MOST_FREE_TOKENS);
-  while (left > 0) {
-    const front = examples[random.below(examples.length)]!.inputIds;
-    const back = examples[random.below(examples.length)]!.inputIds;
-    const cut = random.below(front.length);
-    const ids = Int32Array.from([...front.subarray(0, cut), ...back.subarray(random.below(back.length))]).slice(
-      0,
-      length,
-    );
-    add(ids);
+  for (let i = 0; left > 0; i += 1) {
+    const ids = kinds[i % kinds.length]!();
+    texts.push(ids);
     left -= ids.length;
   }
-  return texts;
+  return texts.map((ids) => createExample(ids, new Uint8Array(ids.length)));
+}
+
+/** The front of one text with the back of another. */
+function spliced(front: Int32Array, back: Int32Array, random: RandomStream): Int32Array {
+  const cut = random.below(front.length);
+  return Int32Array.from([...front.subarray(0, cut), ...back.subarray(random.below(back.length))]);
+}
+
+/** A text that has gone through, but for one token: what changes behind it comes from that token alone. */
+function changed(text: Int32Array, vocabSize: number, random: RandomStream): Int32Array {
+  const ids = text.slice();
+  ids[random.below(ids.length)] = random.below(vocabSize);
+  return ids;
 }
 
 /** Random directions of the usual length into the head: every token comes out on top of some, also those that no text names. */

@@ -3,11 +3,11 @@ import type { Probe } from '../probe.js';
 import { budgetProbes } from './budget.js';
 import { frameProbes } from './frames.js';
 import { resultProbes } from './results.js';
-import { traffic } from './traffic.js';
+import { trafficProbes } from './traffic.js';
 
 export const PROBES: readonly Probe[] = [
   ...budgetProbes, //
   ...frameProbes,
   ...resultProbes,
-  traffic,
+  ...trafficProbes,
 ];

@@ -2,6 +2,7 @@
 // Adversary: tamperer. Nothing here needs a clone; what one makes of the answers is measured by `chosen-inputs`.
 
 import type { Bundle } from '../../edge/bundle.js';
+import { RandomStream } from '../../edge/data/random.js';
 import type { EnclaveClient, EnclaveSession } from '../../edge/enclave/client.js';
 import { DistillockError } from '../../trusted/wire/errors.js';
 import type { Probe } from '../probe.js';
@@ -83,14 +84,23 @@ const freeAnswers: Probe = {
   },
 };
 
-/** Zeros, enormous values, NaN and infinities, and bits flipped at random places of plausible values. */
-const CRAFTED: readonly Fill[] = [
-  () => 0,
-  () => 3e38,
-  () => Number.NaN,
-  () => Number.NEGATIVE_INFINITY,
-  (i) => (i % 37 === 0 ? -(2 ** 100) : 0.1),
-];
+const PLAUSIBLE = 0.1;
+const FLIPS = 8;
+
+/** Zeros, enormous values, NaN and infinities, and plausible values of which every third has one bit flipped. */
+function craftedResults(): Fill[] {
+  const random = new RandomStream('audit/flips', 1);
+  const bits = new DataView(new ArrayBuffer(4));
+  const flips = Array.from({ length: FLIPS }, (): Fill => {
+    const bit = random.below(32);
+    return (i) => {
+      bits.setFloat32(0, i % 2 === 0 ? -PLAUSIBLE : -PLAUSIBLE * 20);
+      if (i % 3 === 0) bits.setUint32(0, bits.getUint32(0) ^ (1 << bit));
+      return bits.getFloat32(0);
+    };
+  });
+  return [() => 0, () => 3e38, () => Number.NaN, () => Number.NEGATIVE_INFINITY, ...flips];
+}
 
 async function answerWith(client: EnclaveClient, bundle: Bundle, ids: Int32Array, fill: Fill): Promise<void> {
   const session = await begin(client);
@@ -124,7 +134,8 @@ const corruptedResults: Probe = {
     };
     const before = await honest();
     let refused = 0;
-    for (const fill of CRAFTED)
+    const crafted = craftedResults();
+    for (const fill of crafted)
       await answerWith(client, stand.bundle, ids, fill).catch((error: unknown) => {
         if (!(error instanceof DistillockError)) throw error;
         refused += 1;
@@ -134,9 +145,42 @@ const corruptedResults: Probe = {
     const effect = after === before ? 'other sessions unchanged' : 'another session changed or failed';
     return {
       succeeded: after !== before,
-      detail: `${CRAFTED.length} crafted results, ${refused} refused: ${effect}`,
+      detail: `${crafted.length} crafted results, ${refused} refused: ${effect}`,
     };
   },
 };
 
-export const resultProbes: readonly Probe[] = [vocabularyMap, freeAnswers, corruptedResults];
+const replayedSession: Probe = {
+  name: 'replayed-session',
+  adversary: 'chooser',
+  summary:
+    'say the same again in a new session: is it free, or answered differently so that differences tell something?',
+  sources: [],
+  control: 'counters',
+  idleReason: () => null,
+  run: async (stand) => {
+    const enclave = await stand.start();
+    const { client } = await enclave.connect();
+    await stand.license(enclave, client, { budgetTokens: 1000 });
+    const ids = Int32Array.of(1, 2, 2, 3);
+    const answers: string[] = [];
+    for (let time = 0; time < ROUNDS; time += 1) {
+      const { client: fresh } = await enclave.connect();
+      const session = await begin(fresh);
+      const { tokenIds, logprobs } = await passAndRelease(session, stand.bundle, ids);
+      answers.push(JSON.stringify([[...tokenIds], [...logprobs]]));
+      await session.end();
+      await fresh.close();
+    }
+    await client.close();
+    const { client: asking } = await enclave.connect();
+    const cost = await charged(asking);
+    await asking.close();
+    const kinds = new Set(answers).size;
+    const rows = ROUNDS * ids.length;
+    const detail = `${rows} rows of one text, said ${ROUNDS} times, for ${cost} charged rows; ${kinds === 1 ? 'all answers alike' : `${kinds} different answers`}`;
+    return { succeeded: cost < rows || kinds > 1, detail };
+  },
+};
+
+export const resultProbes: readonly Probe[] = [vocabularyMap, freeAnswers, corruptedResults, replayedSession];
