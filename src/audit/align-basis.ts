@@ -4,9 +4,9 @@
 // the runtime: nothing grows with the square of a vocabulary.
 
 import { multiply } from '../graph/product.js';
-import { procrustes } from './least-squares.js';
 import { type Matches, mapRows, nearestRows, sideBySide } from './match-rows.js';
 import { removeDirections, sharedDirections } from './residual-directions.js';
+import { turnBetween } from './turn-between.js';
 import { invariants, moment, sameScale } from './turn-invariants.js';
 
 /** The same items in two models: `parts` tables [items, width] each, row i of every table of one side is one item. */
@@ -184,7 +184,7 @@ async function solve(
       const open = removeDirections(pair.to.slice(), directions, width);
       to.push(open.map((x, i) => x + expected[i]! - beside[i]!));
     }
-  return procrustes(from, to, width);
+  return turnBetween(from, to, width);
 }
 
 async function updates(rows: Paired, q: Float64Array, rank: number, width: number): Promise<LeftOut> {

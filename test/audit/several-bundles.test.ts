@@ -14,8 +14,8 @@ import { openStoriesLab } from './stories-lab.js';
 test('two bundles of one model give what each of them hides', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'distillock-audit-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
-  const { lab, control, locked } = await openStoriesLab(t, folder, 30, 6);
-  const runs = { budgets: [2000], seeds: [1], steps: 10, learningRate: 5e-3, shared: sharedRuns() };
+  const { lab, control, locked } = await openStoriesLab(t, folder, 20, 4);
+  const runs = { budgets: [1000], seeds: [1], steps: 2, learningRate: 5e-3, shared: sharedRuns() };
   const settings = { ...runs, attacks: [recording, severalBundles] };
   const blockInside = await locked('rotation', 'shielded:2');
   const tablesInside = await locked('permutation', 'shielded:embedding,0,head');
@@ -40,7 +40,7 @@ test('two bundles of one model give what each of them hides', async (t) => {
   const ancestor = new Map(
     [...control.weights].map(([name, data]) => [name, changed(name) ? data.map((x) => -x) : data]),
   );
-  const attempt = { ...runs, seed: 1, budgetTokens: 2000, lessons: { examples: lab.texts, released: null } };
+  const attempt = { ...runs, seed: 1, budgetTokens: 1000, lessons: { examples: lab.texts, released: null } };
   const target = { ...blockInside, also: [tablesInside], ancestor };
   const alone = await lab.measure((await ancestorAlignment.run(target, attempt)).clone);
   const together = await lab.measure((await severalBundlesAncestor.run(target, attempt)).clone);
