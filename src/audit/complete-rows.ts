@@ -16,15 +16,11 @@ export interface Entries {
 }
 
 export interface CompleteOptions {
-  /** Unknowns of a row beside its normaliser; at most k − 2 are used, so that one entry can be held back. */
+  /** The hidden width: unknowns of a row beside its normaliser. At most k − 2 are used, so that one entry can be held back. */
   readonly width: number;
   readonly seed: number;
   /** Of the released values, a standard deviation in nats: fits do not go below it. */
   readonly noise: number;
-  /** Alternations in each fit. */
-  readonly sweeps?: number;
-  /** Tokens per row that it does not name, of which is known that they lie below the least it names. */
-  readonly bounds?: number;
 }
 
 export interface Completion {
@@ -40,22 +36,26 @@ const HELD_BACK = 0.1;
 const FIRST_RIDGE = 10;
 const LAST_RIDGE = 1e-6;
 /** Of one ridge to the next. */
-const SHRINK = 0.5;
+const SHRINK = 0.4;
+/** Alternations in each fit. */
+const SWEEPS = 3;
 /** Fits without a better error before giving up. */
 const PATIENCE = 3;
-/** Rows beyond so many products per alternation are left out: minutes on one core. */
+/** Tokens per row that it does not name: they lie below the least it names. Where rows name many, more say little. */
+const MOST_BOUNDS = 32;
+/** Minutes on one core: directions, and products per alternation; rows beyond that are left out. */
+const MOST_DIRECTIONS = 96;
 const WORK = 1e9;
 
-export function completeRows(
-  entries: Entries,
-  { width, seed, noise, sweeps = 4, bounds = entries.k }: CompleteOptions,
-): Completion {
+/** The directions that the completed rows span. Throws RangeError where a row has fewer than three entries. */
+export function completeRows(entries: Entries, { width, seed, noise }: CompleteOptions): Completion {
   const { k, vocabSize } = entries;
-  const rank = Math.min(width, k - 2);
-  const rows = Math.min(entries.rows, Math.ceil(WORK / ((k + bounds) * rank ** 2)));
+  const rank = Math.min(width, k - 2, MOST_DIRECTIONS);
   if (rank < 1) throw new RangeError(`rows of ${k} entries cannot be completed`);
+  const bounds = Math.min(k, MOST_BOUNDS, vocabSize - k);
+  const rows = Math.min(entries.rows, Math.ceil(WORK / ((k + bounds) * rank ** 2)));
   const random = new RandomStream('audit/complete', seed);
-  const known = constraints({ ...entries, rows }, Math.min(bounds, vocabSize - k), random);
+  const known = constraints({ ...entries, rows }, bounds, random);
   const tokens = Float64Array.from({ length: vocabSize * rank }, () => random.normal() / Math.sqrt(rank));
   const hidden = new Float64Array(rows * (rank + 1));
   const state: Factors = { rank, tokens, hidden };
@@ -63,7 +63,7 @@ export function completeRows(
   let least = Number.POSITIVE_INFINITY;
   let worse = 0;
   for (let ridge = FIRST_RIDGE; ridge >= LAST_RIDGE && worse < PATIENCE; ridge *= SHRINK) {
-    for (let sweep = 0; sweep < sweeps; sweep += 1) {
+    for (let sweep = 0; sweep < SWEEPS; sweep += 1) {
       fitRows(known, state, ridge);
       fitTokens(known, state, ridge);
     }

@@ -57,22 +57,44 @@ test('rows of the top k are completed once k has a few values more than a row ha
   assert.ok(few.share < 0.5);
 });
 
-test('all log-probabilities give width and head away at both precisions', async (t) => {
+/** The first `k` of rows that hold more, likeliest first. */
+function top({ examples, released }: Lessons, k: number): Lessons {
+  const cut = released!.map((all) => {
+    const places = Array.from({ length: all.rows }, (_, row) =>
+      Array.from({ length: all.k }, (__, i) => row * all.k + i)
+        .sort((a, b) => all.logprobs[b]! - all.logprobs[a]!)
+        .slice(0, k),
+    ).flat();
+    const tokenIds = Int32Array.from(places, (place) => all.tokenIds[place]!);
+    return createTeacherRows(
+      k,
+      tokenIds,
+      Float32Array.from(places, (place) => all.logprobs[place]!),
+    );
+  });
+  return { examples, released: cut };
+}
+
+test('all log-probabilities give width and head away at both precisions, the top 32 a part of it', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'distillock-audit-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const { lab, control } = await openStoriesLab(t, folder, 8, 2);
   const { hiddenSize: width, vocabSize } = lab.config;
   const head = control.weights.get('lm_head.weight')!;
   const whole = await lessonsFrom({ ...control, topK: vocabSize }, lab, 600, 1);
-  for (const [precision, lessons] of [
-    ['float32', whole],
-    ['float16', rounded(whole)],
+  for (const [precision, as] of [
+    ['float32', (lessons: Lessons) => lessons],
+    ['float16', rounded],
   ] as const) {
-    const leak = extract(lessons, vocabSize, width);
+    const leak = extract(as(whole), vocabSize, width);
     const share = shareOfHead(leak, head, width);
-    t.diagnostic(`${precision}: rank ${leak.rank}, share ${share}`);
+    const few = extract(as(top(whole, 32)), vocabSize, width);
+    const part = shareOfHead(few, head, width);
+    t.diagnostic(`${precision}: rank ${leak.rank}, share ${share}; top 32: ${few.rank} directions, share ${part}`);
     assert.equal(leak.rank, width);
     assert.ok(share > 0.99);
+    // Directions by chance would hold rank / vocabulary of it, the right ones rank / width.
+    assert.ok(part > (2 * few.rank) / vocabSize && part < few.rank / width);
   }
   assert.match(logitExtraction.idleReason({ ...control, topK: 3 }) ?? '', /3 values/);
   const settings = { attacks: [logitExtraction], budgets: [600], seeds: [1], steps: 2, learningRate: 5e-3 };
