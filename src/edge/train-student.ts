@@ -20,7 +20,7 @@ export async function trainStudent(
   tokenizer: TokenizerFiles,
   { events = {}, signal }: { events?: TrainerEvents; signal?: AbortSignal },
 ): Promise<TrainingOutcome> {
-  const { rows, columns, batchesPerEpoch } = data.batches;
+  const { rows, columns, widths, batchesPerEpoch } = data.batches;
   const perStep = config.gradient_accumulation_steps;
   const maxSteps = config.max_steps ?? Math.ceil((config.num_train_epochs * batchesPerEpoch) / perStep);
   const resumeFrom = await resumeFolder(config);
@@ -56,6 +56,7 @@ export async function trainStudent(
       stepper: {
         batch: rows,
         tokens: columns,
+        widths,
         topK,
         loss,
         optimiser,
@@ -95,6 +96,7 @@ function fingerprintOf(config: Config, student: Student, data: TrainingData, max
     gradient_accumulation_steps: config.gradient_accumulation_steps,
     max_length: config.max_length,
     packing: config.packing,
+    group_by_length: config.group_by_length,
     kd_ratio: config.kd_ratio,
     kd_temperature: config.kd_temperature,
     loss_top_k: config.loss_top_k,
