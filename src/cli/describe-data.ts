@@ -6,7 +6,8 @@ import { formatNumber } from './terminal.js';
 
 /** One line, and one more each for what was too long and for what has nothing to learn from. */
 export function describeData(name: string, report: TokeniseReport, config: Pick<Config, 'max_length'>): string[] {
-  const { records, examples, tokens, targets, divided, truncated, leftOut, tooLong, longest, lostTokens, dropped } = report;
+  const { records, examples, tokens, targets, divided, truncated, leftOut, tooLong, longest, lostTokens, dropped } =
+    report;
   const lines = [
     `${name}: ${formatNumber(examples)} examples, ${formatNumber(tokens)} tokens, ${formatNumber(targets)} count in the loss`,
   ];

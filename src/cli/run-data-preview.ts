@@ -5,7 +5,7 @@ import { type Config, createConfig, loadConfig } from '../edge/config.js';
 import { type Piece, partsOf, piecesOf } from '../edge/data/pieces.js';
 import { readDataset } from '../edge/data/read.js';
 import type { DataRecord } from '../edge/data/record.js';
-import { type Fate, Tokeniser, type TokeniseReport, tokeniseRecords } from '../edge/data/tokenise.js';
+import { type Fate, type TokeniseReport, Tokeniser, tokeniseRecords } from '../edge/data/tokenise.js';
 import { batchesFor, readOptions, tokeniseOptions } from '../edge/prepare.js';
 import { openChatTemplate } from '../model/chat-template.js';
 import { openCheckpoint } from '../model/checkpoint/open.js';
@@ -51,7 +51,12 @@ export async function runDataPreview(options: PreviewOptions, context: Context):
   const base = { dataset: config.dataset, tokenizer: chosen, records: records.length };
   if (chosen === null) {
     const loss = { completionOnlyLoss: config.completion_only_loss, assistantOnlyLoss: config.assistant_only_loss };
-    const samples = shown.map((record) => ({ ...originOf(record), fate: null, length: null, examples: [partsOf(record, loss)] }));
+    const samples = shown.map((record) => ({
+      ...originOf(record),
+      fate: null,
+      length: null,
+      examples: [partsOf(record, loss)],
+    }));
     const result = { ...base, chatTemplate: false, report: null, rows: null, paddingShare: null, samples };
     show(result, config, context);
     context.print('Without --tokenizer there is no template and nothing is counted.');
@@ -95,20 +100,31 @@ async function tokenizerFiles(model: string): Promise<TokenizerFiles> {
     const checkpoint = await openCheckpoint(model);
     await checkpoint.tensors.close();
     if (checkpoint.tokenizer !== null) return checkpoint.tokenizer;
-    throw new UsageError('usage', `${model} has no tokenizer; give --tokenizer the folder of the model it was made from`);
+    throw new UsageError(
+      'usage',
+      `${model} has no tokenizer; give --tokenizer the folder of the model it was made from`,
+    );
   }
   if (existsSync(model)) return readTokenizerFiles(model);
-  throw new UsageError('usage', `--tokenizer ${model}: there is no such folder or file; give a checkpoint's folder, a bundle or a .gguf file`);
+  throw new UsageError(
+    'usage',
+    `--tokenizer ${model}: there is no such folder or file; give a checkpoint's folder, a bundle or a .gguf file`,
+  );
 }
 
 function originOf({ kind, origin }: DataRecord): Pick<Sample, 'line' | 'kind'> {
   return { line: origin.line, kind };
 }
 
-function show({ dataset, tokenizer, chatTemplate, records, report, rows, paddingShare, samples }: PreviewResult, config: Config, { print, colour }: Context): void {
-  const how = tokenizer === null ? '' : `, tokenizer of ${tokenizer}, ${chatTemplate ? 'with its' : 'no'} chat template`;
+function show(
+  { dataset, tokenizer, chatTemplate, records, report, rows, paddingShare, samples }: PreviewResult,
+  config: Config,
+  { print, colour }: Context,
+): void {
+  const how =
+    tokenizer === null ? '' : `, tokenizer of ${tokenizer}, ${chatTemplate ? 'with its' : 'no'} chat template`;
   print(paint(colour, 'bold', `${dataset}: ${formatNumber(records)} records${how}`));
-  print(paint(colour, 'dim', colour ? legendInColour() : 'What counts in the loss stands between ⟦ and ⟧.'));
+  print(colour ? legendInColour() : 'What counts in the loss stands between ⟦ and ⟧.');
   for (const [i, sample] of samples.entries()) {
     print('');
     print(paint(colour, 'dim', headingOf(sample, i + 1)));
@@ -121,7 +137,9 @@ function show({ dataset, tokenizer, chatTemplate, records, report, rows, padding
   if (report === null) return;
   for (const line of describeData('all records', report, config)) print(line);
   const padding = `${(paddingShare! * 100).toFixed(1)} % padding`;
-  print(`rows of an epoch: ${formatNumber(rows!)} of ${config.max_length} tokens at most, ${config.packing ? 'packed' : 'not packed'}, ${padding} in batches of ${config.per_device_train_batch_size}`);
+  print(
+    `rows of an epoch: ${formatNumber(rows!)} of ${config.max_length} tokens at most, ${config.packing ? 'packed' : 'not packed'}, ${padding} in batches of ${config.per_device_train_batch_size}`,
+  );
 }
 
 function legendInColour(): string {

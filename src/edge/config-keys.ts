@@ -88,7 +88,10 @@ export interface ConfigKey<T = unknown> extends Kind<T> {
 const path: Kind<string> = { schema: z.string().min(1), reads: 'path', placeholder: 'PATH' };
 const text: Kind<string> = { schema: z.string().min(1), reads: 'text', placeholder: 'NAME' };
 const delimiter: Kind<string> = {
-  schema: z.string().length(1).refine((character) => !/["\r\n]/.test(character), 'not a quote or a line break'),
+  schema: z
+    .string()
+    .length(1)
+    .refine((character) => !/["\r\n]/.test(character), 'not a quote or a line break'),
   reads: 'text',
   placeholder: 'CHARACTER',
 };
@@ -170,7 +173,11 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
     null,
     'prompt made of columns in braces, such as "Message: {text}\\nIntent: "',
   ),
-  dataset_delimiter: optional(orNull(delimiter), null, 'between the columns of CSV (default: comma; in .tsv files tab)'),
+  dataset_delimiter: optional(
+    orNull(delimiter),
+    null,
+    'between the columns of CSV (default: comma; in .tsv files tab)',
+  ),
   max_samples: optional(limit, null, 'use only the first N records'),
   eval_dataset: optional(
     orNull(path),

@@ -183,7 +183,10 @@ test('property: grouped by length, every example comes once, in the narrowest wi
         positions += batch.inputIds.length;
         for (const { example, length } of batch.slots) {
           seen.push(example);
-          assert.equal(batch.columns, widths.find((width) => width >= length));
+          assert.equal(
+            batch.columns,
+            widths.find((width) => width >= length),
+          );
         }
       }
       assert.deepEqual(
@@ -204,18 +207,29 @@ test('the widths are the best of all choices of at most four', () => {
     }, 0);
   const possible = [8, 16, 24, 32, 40, 48];
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: 1, max: 48 }), { minLength: 1, maxLength: 25 }), fc.integer({ min: 1, max: 4 }), (lengths, size) => {
-      const chosen = chooseWidths(lengths, 48, size);
-      let least = Number.POSITIVE_INFINITY;
-      for (let subset = 1; subset < 2 ** possible.length; subset += 1) {
-        const widths = possible.filter((_, i) => (subset >> i) % 2 === 1);
-        if (widths.length <= 4 && widths.at(-1)! >= Math.max(...lengths)) least = Math.min(least, cost(lengths, widths, size));
-      }
-      assert.equal(cost(lengths, chosen, size), least);
-    }),
+    fc.property(
+      fc.array(fc.integer({ min: 1, max: 48 }), { minLength: 1, maxLength: 25 }),
+      fc.integer({ min: 1, max: 4 }),
+      (lengths, size) => {
+        const chosen = chooseWidths(lengths, 48, size);
+        let least = Number.POSITIVE_INFINITY;
+        for (let subset = 1; subset < 2 ** possible.length; subset += 1) {
+          const widths = possible.filter((_, i) => (subset >> i) % 2 === 1);
+          if (widths.length <= 4 && widths.at(-1)! >= Math.max(...lengths))
+            least = Math.min(least, cost(lengths, widths, size));
+        }
+        assert.equal(cost(lengths, chosen, size), least);
+      },
+    ),
   );
   assert.deepEqual(chooseWidths([3, 60], 60, 1), [8, 60]);
-  assert.ok(chooseWidths(Array.from({ length: 3000 }, (_, i) => i + 1), 1 << 20, 1).length <= 4);
+  assert.ok(
+    chooseWidths(
+      Array.from({ length: 3000 }, (_, i) => i + 1),
+      1 << 20,
+      1,
+    ).length <= 4,
+  );
 });
 
 test('grouped batches of different lengths come in mixed order, the same for the same seed', () => {

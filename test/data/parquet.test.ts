@@ -35,7 +35,11 @@ test('conversations, under every compression that this Node can unpack', async (
   for (const codec of ['gzip', 'brotli', 'zstd', 'lz4']) {
     const file = join(FIXTURES, `chat-${codec}.parquet`);
     if (!readable.includes(codec)) {
-      await assert.rejects(readDataset(file), { code: 'parquet-codec', kind: 'unsupported', message: /write it again with snappy or gzip/ });
+      await assert.rejects(readDataset(file), {
+        code: 'parquet-codec',
+        kind: 'unsupported',
+        message: /write it again with snappy or gzip/,
+      });
       continue;
     }
     const records = await readDataset(file);
@@ -57,7 +61,10 @@ test('what is no parquet file, or part of one, is refused by name', async () => 
   const options = { textField: 'text', labelField: 'intent' };
   for (const bytes of [Buffer.from('text,category\n'), Buffer.alloc(0), good.subarray(0, 2000), good.subarray(100)]) {
     writeFileSync(file, bytes);
-    await assert.rejects(readDataset(file, options), { code: 'dataset-parquet', message: /bad\.parquet: cannot be read/ });
+    await assert.rejects(readDataset(file, options), {
+      code: 'dataset-parquet',
+      message: /bad\.parquet: cannot be read/,
+    });
   }
   await assert.rejects(readDataset(join(folder, 'absent.parquet'), options), { code: 'file-missing' });
   await fc.assert(

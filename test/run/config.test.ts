@@ -92,9 +92,19 @@ test('dataset may be a mapping with its settings inside; flags still win', async
   const refused = async (more: string, code: string, message: RegExp): Promise<void> =>
     assert.rejects(load(yaml + more), { code, message });
   await refused('  colour: red\n', 'setting-unknown', /\.yaml:12: dataset has no "colour"; inside it are path, format/);
-  await refused('dataset_text_field: body\n', 'setting-twice', /\.yaml:12: dataset_text_field is set twice, here and at .*\.yaml:8/);
-  await assert.rejects(load(yaml.replace('  path: banking77.csv\n', '')), { code: 'setting-missing', message: /dataset/ });
-  await assert.rejects(load(yaml.replace('format: csv', 'format: xml')), { code: 'setting-value', message: /\.yaml:7/ });
+  await refused(
+    'dataset_text_field: body\n',
+    'setting-twice',
+    /\.yaml:12: dataset_text_field is set twice, here and at .*\.yaml:8/,
+  );
+  await assert.rejects(load(yaml.replace('  path: banking77.csv\n', '')), {
+    code: 'setting-missing',
+    message: /dataset/,
+  });
+  await assert.rejects(load(yaml.replace('format: csv', 'format: xml')), {
+    code: 'setting-value',
+    message: /\.yaml:7/,
+  });
   await assert.rejects(load(NEEDED, { dataset_delimiter: '"' }), { code: 'setting-value', message: /not a quote/ });
   await assert.rejects(load(NEEDED, { dataset_delimiter: ';;' }), { code: 'setting-value' });
   assert.equal((await load(`${NEEDED}dataset_delimiter: "\\t"\n`)).dataset_delimiter, '\t');

@@ -36,7 +36,11 @@ function documents(lengths: readonly number[]): Example[] {
 }
 
 /** The last hidden states of every example, [length, width], from batches of any shape. `edit` changes a batch before it is run. */
-async function hiddenOf(examples: readonly Example[], batches: Batches, edit: (batch: Batch) => Batch = (b) => b): Promise<Map<number, Float32Array>> {
+async function hiddenOf(
+  examples: readonly Example[],
+  batches: Batches,
+  edit: (batch: Batch) => Batch = (b) => b,
+): Promise<Map<number, Float32Array>> {
   const { rows, columns } = batches;
   const graph = new Graph();
   const layers = new TrainingLayers(graph, config, { batch: rows, tokens: columns }, () => false);
@@ -118,11 +122,16 @@ test('a dataset smaller than one batch trains as it would in a batch of its size
 
 test('grouped by length: the gradient of an epoch is the same as in one width, and a run resumes bit for bit', async () => {
   const count = 13;
-  const first = async (name: string, changes: Partial<Config>): Promise<{ loss: number; gradNorm: number; widths: number }> => {
+  const first = async (
+    name: string,
+    changes: Partial<Config>,
+  ): Promise<{ loss: number; gradNorm: number; widths: number }> => {
     const settings = { packing: false, per_device_train_batch_size: 2, max_steps: 1, ...changes };
     const { batchesPerEpoch, widths } = tinyData(tinyRunConfig('unused', settings), 'train', count).batches;
     const found: { loss: number; gradNorm: number; widths: number }[] = [];
-    const events = { onStep: ({ loss, gradNorm }: StepReport) => found.push({ loss, gradNorm, widths: widths.length }) };
+    const events = {
+      onStep: ({ loss, gradNorm }: StepReport) => found.push({ loss, gradNorm, widths: widths.length }),
+    };
     const all = { ...settings, gradient_accumulation_steps: batchesPerEpoch };
     await tinyRun(join(folder, name), all, { examples: count, events });
     return found[0]!;
@@ -137,6 +146,9 @@ test('grouped by length: the gradient of an epoch is the same as in one width, a
   await tinyRun(join(folder, 'unbroken'), changes);
   await tinyRun(join(folder, 'broken'), changes, { stopAfter: 5 });
   await tinyRun(join(folder, 'broken'), { ...changes, resume_from_checkpoint: true });
-  const [a, b] = [await tensorsOf(join(folder, 'unbroken', 'model.safetensors')), await tensorsOf(join(folder, 'broken', 'model.safetensors'))];
+  const [a, b] = [
+    await tensorsOf(join(folder, 'unbroken', 'model.safetensors')),
+    await tensorsOf(join(folder, 'broken', 'model.safetensors')),
+  ];
   assert.deepEqual(a, b);
 });

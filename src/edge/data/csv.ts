@@ -1,6 +1,6 @@
 // A CSV or TSV file as rows of named columns, over csv-parse. The first line names the columns (RFC 4180, header present).
 // Zone: edge. Quoted fields may hold line breaks; a row's line is the one on which it begins.
-import { Readable, pipeline } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import { CsvError, type Parser, parse } from 'csv-parse';
 import { MalformedError } from '../../trusted/wire/errors.js';
 import { readLines } from './lines.js';
@@ -30,10 +30,15 @@ export async function* readCsv(file: string, delimiter: string): AsyncGenerator<
   pipeline(Readable.from(textOf(file)), parser, () => undefined);
   try {
     for await (const { record, raw, info } of parser as Parser & AsyncIterable<Parsed>)
-      yield { value: record, line: info.lines - (raw.trimEnd().match(/\n/g)?.length ?? 0) };
+      yield { value: record, line: info.lines - newlinesIn(raw) };
   } catch (error) {
     throw error instanceof CsvError ? describe(error, file) : error;
   }
+}
+
+/** Line breaks inside a row; empty lines that were skipped before it belong to its raw text too. */
+function newlinesIn(raw: string): number {
+  return raw.replace(/^\n+|\n+$/g, '').split('\n').length - 1;
 }
 
 async function* textOf(file: string): AsyncGenerator<string> {
@@ -42,7 +47,10 @@ async function* textOf(file: string): AsyncGenerator<string> {
 
 function checkedHeader(header: readonly string[], file: string, delimiter: string): string[] {
   const names = header.map((name) => name.trim());
-  const only = names.length === 1 ? [';', '\t', ',', '|'].find((other) => other !== delimiter && names[0]!.includes(other)) : undefined;
+  const only =
+    names.length === 1
+      ? [';', '\t', ',', '|'].find((other) => other !== delimiter && names[0]!.includes(other))
+      : undefined;
   const double = names.find((name, i) => names.indexOf(name) !== i);
   const problem =
     only !== undefined
@@ -63,7 +71,8 @@ function describe(error: CsvError, file: string): MalformedError {
     CSV_RECORD_INCONSISTENT_COLUMNS: `has ${found} fields, the first line ${(error.columns as unknown[] | undefined)?.length ?? 'other'}; put quotes around fields with the delimiter in them`,
     CSV_QUOTE_NOT_CLOSED: 'has a quote that is never closed',
     CSV_INVALID_CLOSING_QUOTE: 'has text after a closing quote; write a quote inside a quoted field twice',
-    INVALID_OPENING_QUOTE: 'has a quote inside a field without quotes; put quotes around the field and write the inner one twice',
+    INVALID_OPENING_QUOTE:
+      'has a quote inside a field without quotes; put quotes around the field and write the inner one twice',
     CSV_MAX_RECORD_SIZE: 'begins a row without an end; is a quote never closed?',
   };
   const problem = problems[error.code] ?? `is not CSV (${error.message})`;

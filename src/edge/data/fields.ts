@@ -34,8 +34,10 @@ export function checkFieldNames(names: FieldNames, format: string): void {
       return `${named[1]} has no meaning for dataset_format ${format}; leave one of them out`;
     if (format === 'text' && (prompt ?? completion ?? label ?? template) !== null)
       return 'dataset_format text has a text and nothing else; use dataset_format completion';
-    if (label !== null && completion !== null) return 'dataset_label_field and dataset_completion_field both name the answer; set one of them';
-    if (prompt !== null && text !== null) return 'dataset_prompt_field and dataset_text_field both name the text; set one of them';
+    if (label !== null && completion !== null)
+      return 'dataset_label_field and dataset_completion_field both name the answer; set one of them';
+    if (prompt !== null && text !== null)
+      return 'dataset_prompt_field and dataset_text_field both name the text; set one of them';
     if (completion !== null && text !== null && template === null)
       return 'dataset_text_field has no completion; name the prompt with dataset_prompt_field';
     if (template !== null && label === null && completion === null)

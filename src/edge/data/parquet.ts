@@ -58,12 +58,19 @@ async function reading<T>(file: string, work: () => Promise<T>): Promise<T> {
 }
 
 function damaged(file: string, reason: string, cause?: unknown): MalformedError {
-  return new MalformedError('dataset-parquet', `${file}: cannot be read as parquet (${reason}); fetch or write it again`, { file }, cause);
+  return new MalformedError(
+    'dataset-parquet',
+    `${file}: cannot be read as parquet (${reason}); fetch or write it again`,
+    { file },
+    cause,
+  );
 }
 
 function refuseCodecs({ row_groups: groups }: FileMetaData, file: string): void {
   for (const { columns } of groups) {
-    const codec = columns.map(({ meta_data: column }) => column?.codec ?? 'UNCOMPRESSED').find((name) => !READABLE.has(name));
+    const codec = columns
+      .map(({ meta_data: column }) => column?.codec ?? 'UNCOMPRESSED')
+      .find((name) => !READABLE.has(name));
     if (codec === undefined) continue;
     const message = `${file}: its pages are compressed with ${codec}, which cannot be read here; write it again with snappy or gzip`;
     throw new UnsupportedError('parquet-codec', message, { file, codec });

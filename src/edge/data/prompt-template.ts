@@ -19,7 +19,10 @@ export function parsePromptTemplate(template: string): PromptTemplate {
       if (name.trim() === '') throw broken(template, `names no column at character ${index + 1}`);
       parts.push({ text: name, column: true });
     } else if (part === '{' || part === '}') {
-      throw broken(template, `has a lone "${part}" at character ${index + 1}; write "${part}${part}" for the brace itself`);
+      throw broken(
+        template,
+        `has a lone "${part}" at character ${index + 1}; write "${part}${part}" for the brace itself`,
+      );
     } else parts.push({ text: part, column: false });
   }
   const columns = [...new Set(parts.filter(({ column }) => column).map(({ text }) => text))];

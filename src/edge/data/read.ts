@@ -64,7 +64,9 @@ export async function readDataset(file: string, options: ReadOptions = {}): Prom
   checkFieldNames(names, format);
   const container = containerOf(file, format);
   if (options.delimiter != null && container !== 'csv') {
-    throw new MalformedError('setting-columns', `dataset_delimiter is for CSV, which ${file} is not; leave it out`, { file });
+    throw new MalformedError('setting-columns', `dataset_delimiter is for CSV, which ${file} is not; leave it out`, {
+      file,
+    });
   }
   const rows = rowsOf(file, container, names, options.delimiter ?? null);
   const limit = options.limit ?? Number.POSITIVE_INFINITY;

@@ -78,7 +78,10 @@ export function parseRecord(value: unknown, format: RecordFormat, names: FieldNa
       return parseCompletion(fields, names, origin);
     case 'alpaca': {
       const instruction = requireText(fields, 'instruction', origin);
-      const input = fields.input === undefined || fields.input === null || fields.input === '' ? '' : requireText(fields, 'input', origin);
+      const input =
+        fields.input === undefined || fields.input === null || fields.input === ''
+          ? ''
+          : requireText(fields, 'input', origin);
       const completion = requireText(fields, 'output', origin);
       const prompt = input === '' ? instruction : `${instruction}\n\n${input}`;
       return { kind: 'completion', prompt, rawPrompt: alpacaPrompt(instruction, input), completion, origin };

@@ -116,7 +116,10 @@ export class Tokeniser {
       if (record.completionFrom !== undefined)
         return onlyCompletion ? this.#chat.encodeAnswers(record, record.completionFrom) : this.#chat.encode(record);
       if (completionOnlyLoss === true)
-        throw mismatch(origin, 'completion_only_loss needs a prompt and a completion; for messages set assistant_only_loss');
+        throw mismatch(
+          origin,
+          'completion_only_loss needs a prompt and a completion; for messages set assistant_only_loss',
+        );
       return assistantOnlyLoss ? this.#chat.encodeAnswers(record) : this.#chat.encode(record);
     }
     const { prompt, rawPrompt, completion } = record;
@@ -161,7 +164,10 @@ export function tokeniseRecords(
   const tokens = examples.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
   const targets = examples.reduce((sum, example) => sum + countTargets(example), 0);
   const { divided, truncated, untargeted: dropped, 'left-out': leftOut } = fates;
-  return { examples, report: { ...count, divided, truncated, dropped, leftOut, examples: examples.length, tokens, targets } };
+  return {
+    examples,
+    report: { ...count, divided, truncated, dropped, leftOut, examples: examples.length, tokens, targets },
+  };
 }
 
 /**

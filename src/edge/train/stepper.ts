@@ -106,13 +106,7 @@ export class Stepper {
     return { kd: first(out['kd']!), ce: first(out['ce']!), gradNorm: first(out['grad_norm']!) };
   }
 
-  async #accumulated(
-    apply: Session,
-    data: TrainingData,
-    batches: readonly Batch[],
-    rowWeight: number,
-    scalars: Feeds,
-  ) {
+  async #accumulated(apply: Session, data: TrainingData, batches: readonly Batch[], rowWeight: number, scalars: Feeds) {
     const gradients: Record<string, Tensor> = {};
     const next: Record<string, Tensor> = {};
     for (const [name, gradient] of this.#gradients) {

@@ -34,7 +34,10 @@ export const previewHelp: VerbHelp<PreviewOptions> = {
   summary: 'show what a run learns from: rendered records, which tokens count in the loss (edge)',
   examples: [
     ['distillock data preview config.yaml', 'the data of a run, as distill would read it'],
-    ['distillock data preview chat.jsonl --tokenizer student --assistant_only_loss true', "only the assistant's turns count"],
+    [
+      'distillock data preview chat.jsonl --tokenizer student --assistant_only_loss true',
+      "only the assistant's turns count",
+    ],
     [
       'distillock data preview banking77.csv --dataset_text_field text --dataset_label_field category --tokenizer t.lock',
       'classification out of a CSV file, through the tokenizer of a bundle',
