@@ -25,7 +25,8 @@ export function describeData(name: string, report: TokeniseReport, config: Pick<
     );
   }
   const empty = dropped - (tooLong - divided - truncated - leftOut);
-  if (empty > 0) lines.push(`${name}: ${formatNumber(empty)} records left out, nothing in them counts in the loss`);
+  if (empty > 0)
+    lines.push(`${name}: records left out because nothing in them counts in the loss: ${formatNumber(empty)}`);
   return lines;
 }
 
@@ -37,7 +38,7 @@ export function describeSmallness(
   const { per_device_train_batch_size: size, gradient_accumulation_steps: steps } = config;
   if (batchesPerEpoch < steps) {
     const passes = formatNumber(steps / batchesPerEpoch);
-    return `the training text makes ${batchesPerEpoch} batches of ${size} rows, fewer than the ${steps} of an optimiser step: each step passes over it ${passes} times`;
+    return `an optimiser step takes ${steps} batches and the training text makes ${batchesPerEpoch}: each step passes over it ${passes} times`;
   }
   if (rows >= size) return null;
   return `the training text fills ${rows} of the ${size} rows of a batch: the others are padding; per_device_train_batch_size ${rows} trains the same, faster`;

@@ -169,9 +169,9 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
     'column that holds the class of a text: the completion that classification learns',
   ),
   dataset_prompt_template: optional(
-    orNull(text),
+    orNull({ ...text, placeholder: 'TEXT' }),
     null,
-    'prompt made of columns in braces, such as "Message: {text}\\nIntent: "',
+    'prompt made of columns in braces, such as "Message: {text} Intent: "',
   ),
   dataset_delimiter: optional(
     orNull(delimiter),

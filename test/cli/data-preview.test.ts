@@ -188,7 +188,7 @@ test('what was too long and what is too little is said in words', () => {
   assert.deepEqual(describeData('text', report, { max_length: 16 }), [
     'text: 7 examples, 70 tokens, 60 count in the loss',
     'text: 5 of 10 records are longer than max_length 16 (the longest has 99 tokens): 1 divided, 2 cut, 1 left out, 1 left out because the part that fits has nothing to learn; 44 tokens lost',
-    'text: 1 records left out, nothing in them counts in the loss',
+    'text: records left out because nothing in them counts in the loss: 1',
   ]);
   const stats = { examples: 3, tokens: 9, rows: 3, batchesPerEpoch: 1, paddingShare: 0.5 };
   const of = (size: number, steps: number): string | null =>

@@ -1,6 +1,6 @@
 // Configuration: defaults, flags over file, paths, and errors that say which line and what was meant.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
@@ -108,6 +108,14 @@ test('dataset may be a mapping with its settings inside; flags still win', async
   await assert.rejects(load(NEEDED, { dataset_delimiter: '"' }), { code: 'setting-value', message: /not a quote/ });
   await assert.rejects(load(NEEDED, { dataset_delimiter: ';;' }), { code: 'setting-value' });
   assert.equal((await load(`${NEEDED}dataset_delimiter: "\\t"\n`)).dataset_delimiter, '\t');
+});
+
+test('the configurations of the examples hold', async () => {
+  for (const name of ['banking77', 'gsm8k', 'stories']) {
+    const config = await loadConfig(join('examples', name, 'config.yaml'), {});
+    assert.ok(existsSync(config.model_name_or_path), name);
+  }
+  assert.equal((await loadConfig('examples/banking77/config.yaml', {})).dataset_label_field, 'category');
 });
 
 test('without a file everything may come from flags', async () => {

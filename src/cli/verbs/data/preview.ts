@@ -27,6 +27,7 @@ const SETTINGS: readonly ConfigName[] = [
   ] as const),
   ...(['apply_chat_template', 'append_eos', 'max_length', 'excess_length_strategy'] as const),
   ...(['packing', 'group_by_length', 'completion_only_loss', 'assistant_only_loss'] as const),
+  'per_device_train_batch_size',
 ];
 
 export const previewHelp: VerbHelp<PreviewOptions> = {
