@@ -137,8 +137,10 @@ function show(
   if (report === null) return;
   for (const line of describeData('all records', report, config)) print(line);
   const padding = `${(paddingShare! * 100).toFixed(1)} % padding`;
+  const packed = config.packing ? 'packed' : config.group_by_length ? 'grouped by length' : 'not packed';
+  print(`longest record: ${formatNumber(report.longest)} tokens`);
   print(
-    `rows of an epoch: ${formatNumber(rows!)} of ${config.max_length} tokens at most, ${config.packing ? 'packed' : 'not packed'}, ${padding} in batches of ${config.per_device_train_batch_size}`,
+    `rows of an epoch: ${formatNumber(rows!)} of ${config.max_length} tokens at most, ${packed}, ${padding} in batches of ${config.per_device_train_batch_size}`,
   );
 }
 

@@ -48,6 +48,7 @@ test('piped: what counts stands between marks, and the counts are over all recor
   assert.match(out, /── record 2, line \d+/);
   assert.doesNotMatch(out, /── record 3/);
   assert.match(out, /all records: 201 examples, [\d,]+ tokens, [\d,]+ count in the loss/);
+  assert.match(out, /longest record: \d+ tokens\n/);
   assert.match(out, /rows of an epoch: \d+ of 512 tokens at most, packed, \d+\.\d % padding/);
 });
 

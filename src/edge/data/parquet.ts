@@ -21,6 +21,8 @@ const COMPRESSORS: Compressors = {
   BROTLI: (bytes) => zlib.brotliDecompressSync(bytes),
   ...(zstd === undefined ? {} : { ZSTD: (bytes) => zstd(bytes) }),
 };
+/** Magic number twice and the footer's length. */
+const SMALLEST = 12;
 const READABLE = new Set(['UNCOMPRESSED', 'SNAPPY', ...Object.keys(COMPRESSORS)]);
 
 /**
@@ -31,6 +33,7 @@ export async function* readParquet(file: string, used: ReadonlySet<string>): Asy
   const buffer = await asyncBufferFromFile(file).catch((error: unknown) => {
     throw describeFileError(error, file, 'read');
   });
+  if (buffer.byteLength < SMALLEST) throw damaged(file, `it has ${buffer.byteLength} bytes`);
   const metadata = await reading(file, () => parquetMetadataAsync(buffer));
   refuseCodecs(metadata, file);
   const classes = new Map([...classLabels(metadata)].filter(([column]) => used.has(column)));
