@@ -7,6 +7,11 @@ const NAMES = Object.keys(CONFIG_KEYS) as ConfigName[];
 /** Declares `[config]` and a flag for every setting, or for those in `names`. */
 export function addConfigFlags(command: Command, names: readonly ConfigName[] = NAMES): void {
   command.argument('[config]', 'YAML file of settings; flags override it');
+  addSettingFlags(command, names);
+}
+
+/** Declares a flag for every setting in `names`. */
+export function addSettingFlags(command: Command, names: readonly ConfigName[]): void {
   let section = '';
   for (const name of NAMES) {
     section = CONFIG_SECTIONS.find(([, first]) => first === name)?.[0] ?? section;

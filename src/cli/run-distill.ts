@@ -4,9 +4,11 @@ import { type Config, type ConfigFlags, loadConfig } from '../edge/config.js';
 import { type DistillEvents, type DistillOutcome, distill } from '../edge/distill.js';
 import { describeLoss } from '../edge/loss-settings.js';
 import { readMetrics } from '../edge/metrics.js';
+import { batchesFor } from '../edge/prepare.js';
 import type { LockedTeacher } from '../edge/teacher/locked-teacher.js';
 import { writeFileAtomic } from '../model/files.js';
 import type { EnclaveStatus } from '../trusted/wire/status.js';
+import { describeData, describeSmallness } from './describe-data.js';
 import { openConfiguredTeacher } from './open-teacher.js';
 import type { Progress } from './progress.js';
 import { renderReport } from './report/page.js';
@@ -27,7 +29,7 @@ export async function runDistill(
   try {
     const before = await teacher.client.status();
     context.note(`loss: ${describeLoss(config)}`);
-    const shown = showProgress(context, before);
+    const shown = showProgress(config, context, before);
     const outcome = await distill(config, teacher, { events: shown.events, signal: context.signal });
     shown.stop();
     if (outcome.interrupted) {
@@ -46,7 +48,11 @@ export async function runDistill(
 }
 
 // One bar for each phase; the budget falls as rows are released.
-function showProgress(context: Context, { licence }: EnclaveStatus): { events: DistillEvents; stop(): void } {
+function showProgress(
+  config: Config,
+  context: Context,
+  { licence }: EnclaveStatus,
+): { events: DistillEvents; stop(): void } {
   let title = '';
   let bar: Progress | null = null;
   let released = 0;
@@ -63,14 +69,11 @@ function showProgress(context: Context, { licence }: EnclaveStatus): { events: D
   let tokensPerStep = 0;
   const events: DistillEvents = {
     onData({ train, evaluation }) {
-      const { examples, tokens, targets, truncated, divided, dropped } = train.report;
-      context.note(
-        `training text: ${formatNumber(examples)} examples, ${formatNumber(tokens)} tokens, ${formatNumber(targets)} count in the loss` +
-          `${divided ? `, ${divided} long texts divided` : ''}${truncated ? `, ${truncated} cut at max_length` : ''}${dropped ? `, ${dropped} left out` : ''}`,
-      );
-      context.note(
-        evaluation ? `held-out text: ${formatNumber(evaluation.report.targets)} targets` : 'no held-out text',
-      );
+      for (const line of describeData('training text', train.report, config)) context.note(line);
+      const small = describeSmallness(batchesFor(config, train.examples, 'train', 0).stats, config);
+      if (small !== null) context.note(small);
+      if (evaluation === null) context.note('no held-out text');
+      else for (const line of describeData('held-out text', evaluation.report, config)) context.note(line);
     },
     onCapture(purpose, { rows, totalRows, tokens }) {
       released += rows - (rows < rowsBefore ? 0 : rowsBefore);

@@ -7,6 +7,7 @@ import { type Prepared, type PreparedData, prepareData } from '../edge/prepare.j
 import type { LockedTeacher } from '../edge/teacher/locked-teacher.js';
 import type { TrainingData } from '../edge/train/training-data.js';
 import { EnvironmentError } from '../trusted/wire/errors.js';
+import { describeData } from './describe-data.js';
 import { InterruptedError } from './errors.js';
 import { evaluateStudent, frequencyOnlyKl } from './experiment/compare.js';
 import { openConfiguredTeacher } from './open-teacher.js';
@@ -23,6 +24,7 @@ export async function runEval(file: string | undefined, flags: ConfigFlags, cont
     if (data.evaluation === null) {
       throw new EnvironmentError('no-evaluation', 'there is no held-out text: set eval_dataset or validation_split');
     }
+    for (const line of describeData('held-out text', data.evaluation.report, config)) context.note(line);
     const student = await openStudentFor(config, data);
     const { held, charged } = await captureHeldOut(config, teacher, data, data.evaluation, context);
     const { kl, nll, agreement, targets } = await evaluateStudent(config, student, held);

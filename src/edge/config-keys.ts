@@ -22,17 +22,22 @@ export interface Config {
   readonly service_ca: string | null;
   readonly insecure_http: boolean;
   readonly cache_dir: string;
-  readonly dataset_format: 'auto' | 'messages' | 'completion' | 'text' | 'alpaca' | 'plain';
+  readonly dataset_format: 'auto' | 'messages' | 'completion' | 'text' | 'alpaca' | 'plain' | 'csv' | 'parquet';
   readonly dataset_prompt_field: string | null;
   readonly dataset_completion_field: string | null;
   readonly dataset_text_field: string | null;
+  readonly dataset_label_field: string | null;
+  readonly dataset_prompt_template: string | null;
+  readonly dataset_delimiter: string | null;
   readonly max_samples: number | null;
   readonly eval_dataset: string | null;
   readonly validation_split: number;
   readonly apply_chat_template: boolean;
   readonly append_eos: boolean;
   readonly max_length: number;
+  readonly excess_length_strategy: 'auto' | 'truncate' | 'drop' | 'raise';
   readonly packing: boolean;
+  readonly group_by_length: boolean;
   readonly completion_only_loss: boolean | null;
   readonly assistant_only_loss: boolean;
   readonly kd_ratio: number;
@@ -86,6 +91,14 @@ export interface ConfigKey<T = unknown> extends Kind<T> {
 
 const path: Kind<string> = { schema: z.string().min(1), reads: 'path', placeholder: 'PATH' };
 const text: Kind<string> = { schema: z.string().min(1), reads: 'text', placeholder: 'NAME' };
+const delimiter: Kind<string> = {
+  schema: z
+    .string()
+    .length(1)
+    .refine((character) => !/["\r\n]/.test(character), 'not a quote or a line break'),
+  reads: 'text',
+  placeholder: 'CHARACTER',
+};
 const flag: Kind<boolean> = { schema: z.boolean(), reads: 'value', placeholder: 'true|false' };
 const count: Kind<number> = number(z.int().min(1).max(1e9), 'N');
 const fromZero: Kind<number> = number(
@@ -116,7 +129,7 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
     reads: 'model',
   },
   teacher_model_name_or_path: required(path, "teacher: the owner's locked bundle"),
-  dataset: required(path, 'training data: jsonl, a JSON array or plain text'),
+  dataset: required(path, 'training data: jsonl, a JSON array, CSV, parquet or plain text'),
   output_dir: required(path, 'where student, checkpoints, metrics.jsonl and report.html go'),
   owner_key: optional(orNull(path), null, "owner's public key (default: the one that `distillock enclave` pinned)"),
   enclave_state_dir: optional(
@@ -147,13 +160,28 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
   cache_dir: optional(path, home('cache', 'teacher'), 'what the teacher released, so that no text is charged twice'),
 
   dataset_format: optional(
-    choice('auto', 'messages', 'completion', 'text', 'alpaca', 'plain'),
+    choice('auto', 'messages', 'completion', 'text', 'alpaca', 'plain', 'csv', 'parquet'),
     'auto',
-    'how to read the data',
+    'what the records are, or what kind of file holds them',
   ),
   dataset_prompt_field: optional(orNull(text), null, 'column that holds the prompt'),
   dataset_completion_field: optional(orNull(text), null, 'column that holds the completion'),
   dataset_text_field: optional(orNull(text), null, 'column that holds the text'),
+  dataset_label_field: optional(
+    orNull(text),
+    null,
+    'column that holds the class of a text: the completion that classification learns',
+  ),
+  dataset_prompt_template: optional(
+    orNull({ ...text, placeholder: 'TEXT' }),
+    null,
+    'prompt made of columns in braces, such as "Message: {text} Intent: "',
+  ),
+  dataset_delimiter: optional(
+    orNull(delimiter),
+    null,
+    'between the columns of CSV (default: comma; in .tsv files tab)',
+  ),
   max_samples: optional(limit, null, 'use only the first N records'),
   eval_dataset: optional(
     orNull(path),
@@ -176,9 +204,19 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
       'N',
     ),
     512,
-    'tokens in a row: longer texts are divided, longer completions cut',
+    'tokens in a row',
+  ),
+  excess_length_strategy: optional(
+    choice('auto', 'truncate', 'drop', 'raise'),
+    'auto',
+    'records longer than max_length: auto divides texts and cuts the rest; or cut, leave out, stop',
   ),
   packing: optional(flag, true, 'several examples in a row, without attention between them'),
+  group_by_length: optional(
+    flag,
+    false,
+    'without packing: batches of examples of similar length, in at most four widths',
+  ),
   completion_only_loss: optional(
     orNull(flag),
     null,

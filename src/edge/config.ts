@@ -5,9 +5,10 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { distance } from 'fastest-levenshtein';
-import { isMap, isScalar, LineCounter, parseDocument, parse as parseYaml } from 'yaml';
+import { isMap, LineCounter, parseDocument, parse as parseYaml } from 'yaml';
 import { describeFileError } from '../model/files.js';
 import { MalformedError, UnsupportedError } from '../trusted/wire/errors.js';
+import { entriesOf } from './config-entries.js';
 import { CONFIG_KEYS, type Config, type ConfigName } from './config-keys.js';
 import { settleLoss } from './loss-settings.js';
 
@@ -44,6 +45,14 @@ const ELSEWHERE: Readonly<Record<string, ConfigName>> = {
   train_on_inputs: 'completion_only_loss',
   sample_packing: 'packing',
   val_set_size: 'validation_split',
+  datasets: 'dataset',
+  train_path: 'dataset',
+  eval_path: 'eval_dataset',
+  test_datasets: 'eval_dataset',
+  text_column: 'dataset_text_field',
+  label_column: 'dataset_label_field',
+  prompt_template: 'dataset_prompt_template',
+  truncation: 'excess_length_strategy',
 };
 
 /** Known from TRL, not possible yet: better said than guessed at. */
@@ -107,13 +116,15 @@ async function readConfigFile(file: string): Promise<Map<ConfigName, Given>> {
   if (!isMap(document.contents)) {
     throw new MalformedError('setting-yaml', `${file}: a config is a list of "name: value" lines`, { file });
   }
-  for (const { key, value } of document.contents.items) {
-    const line = isScalar(key) && key.range ? lines.linePos(key.range[0]).line : 1;
+  for (const { name: key, value, line } of entriesOf(document.contents, file, lines)) {
     const where = `${file}:${line}`;
     const details = { file, line };
-    const name = knownName(isScalar(key) ? String(key.value) : '?', where, details);
-    const plain = isScalar(value) ? value.value : (value as { toJSON(): unknown } | null)?.toJSON();
-    given.set(name, { value: plain, where, details, folder: dirname(resolve(file)) });
+    const name = knownName(key, where, details);
+    if (given.has(name)) {
+      const message = `${where}: ${name} is set twice, here and at ${given.get(name)!.where}; leave one out`;
+      throw new MalformedError('setting-twice', message, { ...details, name });
+    }
+    given.set(name, { value, where, details, folder: dirname(resolve(file)) });
   }
   return given;
 }
@@ -133,6 +144,11 @@ function checked(given: ReadonlyMap<ConfigName, Given>): Config {
     throw new MalformedError('setting-missing', `missing: ${missing.join(', ')}; ${hint}`, {
       names: missing.join(','),
     });
+  }
+  if (config.group_by_length === true && config.packing === true) {
+    const { where } = given.get('group_by_length')!;
+    const message = `${where}: group_by_length needs packing: false; packed rows have hardly any padding to save`;
+    throw new MalformedError('setting-value', message, { name: 'group_by_length' });
   }
   refuseUnless(given, 'loss_add_tail', config.loss_add_tail === true, 'true is: without a tail the KL can go negative');
   return settleLoss(config as unknown as Config, (name) => given.get(name)?.where ?? null);

@@ -6,10 +6,11 @@ import { openTokenizer, type Tokenizer } from '../model/tokenizer.js';
 import { EnvironmentError } from '../trusted/wire/errors.js';
 import type { Config } from './config.js';
 import { type Batches, createBatches } from './data/batches.js';
+import type { DataTemplate } from './data/chat-spans.js';
 import type { Example } from './data/example.js';
-import { readDataset, splitRecords } from './data/read.js';
+import { type ReadOptions, readDataset, splitRecords } from './data/read.js';
 import type { DataRecord } from './data/record.js';
-import { type TokeniseReport, tokeniseRecords } from './data/tokenise.js';
+import { type TokeniseOptions, type TokeniseReport, tokeniseRecords } from './data/tokenise.js';
 
 export interface Prepared {
   readonly examples: readonly Example[];
@@ -28,31 +29,43 @@ export interface PreparedData {
 export async function prepareData(config: Config, tokenizerFolder: string): Promise<PreparedData> {
   const tokenizerFiles = await readTokenizerFiles(tokenizerFolder);
   const tokenizer = await openTokenizer(tokenizerFiles);
-  const options = {
-    template: openChatTemplate(tokenizerFiles),
-    maxLength: config.max_length,
-    applyChatTemplate: config.apply_chat_template,
-    completionOnlyLoss: config.completion_only_loss,
-    assistantOnlyLoss: config.assistant_only_loss,
-    appendEos: config.append_eos,
-  };
+  const options = tokeniseOptions(config, openChatTemplate(tokenizerFiles));
   const prepare = (records: DataRecord[]): Prepared => tokeniseRecords(records, tokenizer, options);
-  const read = (file: string, limit: number | null): Promise<DataRecord[]> =>
-    readDataset(file, {
-      format: config.dataset_format,
-      promptField: config.dataset_prompt_field,
-      completionField: config.dataset_completion_field,
-      textField: config.dataset_text_field,
-      limit,
-    });
-  const records = await read(config.dataset, config.max_samples);
+  const records = await readDataset(config.dataset, readOptions(config));
   if (config.eval_dataset !== null) {
-    const held = await read(config.eval_dataset, null);
+    const held = await readDataset(config.eval_dataset, { ...readOptions(config), limit: null });
     return { tokenizer, tokenizerFiles, train: prepare(records), evaluation: prepare(held) };
   }
   const { train, validation } = splitRecords(records, config.validation_split, config.seed);
   const evaluation = validation.length === 0 ? null : prepare(validation);
   return { tokenizer, tokenizerFiles, train: prepare(train), evaluation };
+}
+
+/** How the configuration has files read. */
+export function readOptions(config: Config): ReadOptions {
+  return {
+    format: config.dataset_format,
+    promptField: config.dataset_prompt_field,
+    completionField: config.dataset_completion_field,
+    textField: config.dataset_text_field,
+    labelField: config.dataset_label_field,
+    promptTemplate: config.dataset_prompt_template,
+    delimiter: config.dataset_delimiter,
+    limit: config.max_samples,
+  };
+}
+
+/** How the configuration has records tokenised; `template` is the tokenizer's. */
+export function tokeniseOptions(config: Config, template: DataTemplate | null): TokeniseOptions {
+  return {
+    template,
+    maxLength: config.max_length,
+    excessLength: config.excess_length_strategy,
+    applyChatTemplate: config.apply_chat_template,
+    completionOnlyLoss: config.completion_only_loss,
+    assistantOnlyLoss: config.assistant_only_loss,
+    appendEos: config.append_eos,
+  };
 }
 
 /** Batches for training (shuffled by seed) or evaluation (in order). */
@@ -69,6 +82,8 @@ export function batchesFor(
         : (config.per_device_eval_batch_size ?? config.per_device_train_batch_size),
     maxLength: config.max_length,
     packing: config.packing,
+    // Evaluation has one graph; it is a small share of the work.
+    groupByLength: config.group_by_length && purpose === 'train',
     seed: config.seed,
     shuffle: purpose === 'train',
     padTokenId,

@@ -21,7 +21,7 @@ export async function trainStudent(
   tokenizer: TokenizerFiles,
   { events = {}, signal }: { events?: TrainerEvents; signal?: AbortSignal },
 ): Promise<TrainingOutcome> {
-  const { rows, columns, batchesPerEpoch } = data.batches;
+  const { rows, columns, widths, batchesPerEpoch } = data.batches;
   const perStep = config.gradient_accumulation_steps;
   const maxSteps = config.max_steps ?? Math.ceil((config.num_train_epochs * batchesPerEpoch) / perStep);
   const resumeFrom = await resumeFolder(config);
@@ -58,6 +58,7 @@ export async function trainStudent(
       stepper: {
         batch: rows,
         tokens: columns,
+        widths,
         topK,
         loss,
         optimiser,
@@ -97,6 +98,7 @@ function fingerprintOf(config: Config, student: Student, data: TrainingData, max
     gradient_accumulation_steps: config.gradient_accumulation_steps,
     max_length: config.max_length,
     packing: config.packing,
+    group_by_length: config.group_by_length,
     kd_ratio: config.kd_ratio,
     loss: divergenceFor(config).label,
     kd_temperature: config.kd_temperature,

@@ -38,7 +38,8 @@ test('text that cannot be used is named before anything is written', async (t) =
     ['empty.txt', '', 'dataset-empty', /nothing in it/],
     ['short.txt', 'A short text.', 'calibration-short', /short\.txt has \d+ tokens/],
     ['latin.txt', Uint8Array.of(0x63, 0x61, 0x66, 0xe9, 0x0a), 'not-utf8', /not UTF-8 text/],
-    ['table.parquet', 'PAR1', 'dataset-extension', /jsonl/],
+    ['table.parquet', 'PAR1', 'dataset-parquet', /cannot be read as parquet \(it has 4 bytes\)/],
+    ['table.arrow', 'ARROW1', 'dataset-extension', /jsonl/],
   ];
   const lock = [
     'lock',

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Batches, type BatchOptions, createBatches, targetsOf } from '../../src/edge/data/batches.js';
+import { chooseWidths } from '../../src/edge/data/buckets.js';
 import { createExample, type Example, teacherPositions } from '../../src/edge/data/example.js';
 import { packExamples } from '../../src/edge/data/packing.js';
 import { RandomStream } from '../../src/edge/data/random.js';
@@ -161,4 +162,88 @@ test('random streams: pinned values, no bias, independent by purpose and counter
     squares += x * x;
   }
   assert.ok(Math.abs(sum / 50_000) < 0.02 && Math.abs(squares / 50_000 - 1) < 0.03);
+});
+
+test('property: grouped by length, every example comes once, in the narrowest width that holds it', () => {
+  const lengths = fc.array(fc.integer({ min: 1, max: 100 }), { minLength: 1, maxLength: 60 });
+  fc.assert(
+    fc.property(lengths, fc.integer({ min: 1, max: 5 }), fc.nat(3), fc.boolean(), (all, batchSize, epoch, shuffle) => {
+      const examples = examplesOf(all);
+      const settings = { ...options, maxLength: 100, packing: false, batchSize, shuffle };
+      const grouped = createBatches(examples, { ...settings, groupByLength: true });
+      const plain = createBatches(examples, settings);
+      const { widths } = grouped;
+      assert.ok(widths.length <= 4 && widths.every((width, i) => i === 0 || width > widths[i - 1]!));
+      assert.equal(grouped.columns, widths.at(-1));
+      const seen: number[] = [];
+      let positions = 0;
+      for (let i = 0; i < grouped.batchesPerEpoch; i += 1) {
+        const batch = grouped.batchAt(epoch, i);
+        assert.equal(batch.inputIds.length, batchSize * batch.columns);
+        positions += batch.inputIds.length;
+        for (const { example, length } of batch.slots) {
+          seen.push(example);
+          assert.equal(
+            batch.columns,
+            widths.find((width) => width >= length),
+          );
+        }
+      }
+      assert.deepEqual(
+        seen.sort((a, b) => a - b),
+        all.map((_, i) => i),
+      );
+      assert.ok(positions <= plain.batchesPerEpoch * batchSize * plain.columns, 'never more positions than one width');
+      assert.ok(Math.abs(grouped.stats.paddingShare - (1 - grouped.stats.tokens / positions)) < 1e-12);
+    }),
+  );
+});
+
+test('the widths are the best of all choices of at most four', () => {
+  const cost = (lengths: readonly number[], widths: readonly number[], size: number): number =>
+    widths.reduce((sum, width, i) => {
+      const members = lengths.filter((length) => length <= width && length > (widths[i - 1] ?? 0)).length;
+      return sum + Math.ceil(members / size) * size * width;
+    }, 0);
+  const possible = [8, 16, 24, 32, 40, 48];
+  fc.assert(
+    fc.property(
+      fc.array(fc.integer({ min: 1, max: 48 }), { minLength: 1, maxLength: 25 }),
+      fc.integer({ min: 1, max: 4 }),
+      (lengths, size) => {
+        const chosen = chooseWidths(lengths, 48, size);
+        let least = Number.POSITIVE_INFINITY;
+        for (let subset = 1; subset < 2 ** possible.length; subset += 1) {
+          const widths = possible.filter((_, i) => (subset >> i) % 2 === 1);
+          if (widths.length <= 4 && widths.at(-1)! >= Math.max(...lengths))
+            least = Math.min(least, cost(lengths, widths, size));
+        }
+        assert.equal(cost(lengths, chosen, size), least);
+      },
+    ),
+  );
+  assert.deepEqual(chooseWidths([3, 60], 60, 1), [8, 60]);
+  assert.ok(
+    chooseWidths(
+      Array.from({ length: 3000 }, (_, i) => i + 1),
+      1 << 20,
+      1,
+    ).length <= 4,
+  );
+});
+
+test('grouped batches of different lengths come in mixed order, the same for the same seed', () => {
+  const examples = examplesOf(Array.from({ length: 64 }, (_, i) => (i % 2 === 0 ? 6 : 60)));
+  const settings = { ...options, maxLength: 64, packing: false, groupByLength: true };
+  const of = (seed: number, epoch: number): number[] => {
+    const batches = createBatches(examples, { ...settings, seed });
+    return Array.from({ length: batches.batchesPerEpoch }, (_, i) => batches.batchAt(epoch, i).columns);
+  };
+  assert.deepEqual(of(1, 0), of(1, 0));
+  assert.notDeepEqual(of(1, 0), of(1, 1));
+  assert.notDeepEqual(of(1, 0), of(2, 0));
+  assert.notDeepEqual(
+    of(1, 0),
+    of(1, 0).sort((a, b) => a - b),
+  );
 });

@@ -4,8 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import fc from 'fast-check';
 import { type ReadOptions, readDataset, splitRecords } from '../../src/edge/data/read.js';
 import type { DataRecord } from '../../src/edge/data/record.js';
+import { DistillockError } from '../../src/trusted/wire/errors.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'distillock-read-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -59,6 +61,75 @@ test('columns can be named, and are then joined by a line break', async () => {
   assert.equal((await read('n.jsonl', '{"body":"x"}', { textField: 'body' }))[0]?.kind, 'text');
 });
 
+test('prompts and completions that are messages stay messages, and say where the completion begins', async () => {
+  const line = { prompt: [{ role: 'user', content: 'a' }], completion: [{ role: 'assistant', content: 'b' }] };
+  assert.deepEqual(kinds(await read('c.jsonl', JSON.stringify(line))), [
+    { kind: 'messages', messages: [...line.prompt, ...line.completion], completionFrom: 1, line: 1 },
+  ]);
+});
+
+test('labels may be numbers or truth values in JSON', async () => {
+  const lines = ['{"text":"a","label":3}', '{"text":"b","label":false}', '{"text":"c","label":"z"}'].join('\n');
+  const records = await read('labels.jsonl', lines, { textField: 'text', labelField: 'label' });
+  assert.deepEqual(
+    records.map((record) => record.kind === 'completion' && record.completion),
+    ['3', 'false', 'z'],
+  );
+  await assert.rejects(read('labels.jsonl', '{"text":"a","label":0.5}', { textField: 'text', labelField: 'label' }), {
+    message: /labels\.jsonl:1: field "label" is not text but a number/,
+  });
+});
+
+const GOOD: readonly string[] = [
+  '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}',
+  '{"prompt":"a","completion":"b"}',
+  '{"text":"a"}',
+  '{"instruction":"a","input":"b","output":"c"}',
+];
+
+test('property: a damaged line is read or refused with its file and line, nothing else', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...GOOD),
+      fc.nat(200),
+      fc.constantFrom('', '"', '{', '[', ',', 'null', '0', '\u0000', '\\'),
+      fc.boolean(),
+      async (line, position, text, insert) => {
+        const at = position % line.length;
+        const damaged = line.slice(0, at) + text + line.slice(at + (insert ? 0 : 1));
+        try {
+          const records = await read('damaged.jsonl', `${line}\n${damaged}\n`);
+          assert.ok(records.every(({ origin }) => origin.line === 1 || origin.line === 2));
+        } catch (error) {
+          assert.ok(error instanceof DistillockError, String(error));
+          assert.match(error.message, /damaged\.jsonl:2: /);
+          assert.equal(error.details.line, 2);
+        }
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+test('property: a field that is missing, empty or of another type is named', async () => {
+  const values = fc.constantFrom(undefined, '', null, 7, true, [], {});
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...GOOD.slice(1)), fc.nat(2), values, async (line, which, value) => {
+      const record = JSON.parse(line) as Record<string, unknown>;
+      const name = Object.keys(record)[which % Object.keys(record).length]!;
+      const optional = name === 'input' && (value === undefined || value === '' || value === null);
+      const reading = read('field.jsonl', `${line}\n${JSON.stringify({ ...record, [name]: value })}`);
+      if (optional) await reading;
+      else
+        await assert.rejects(reading, {
+          code: 'dataset-field',
+          message: new RegExp(`field\\.jsonl:2: field "${name}"`),
+        });
+    }),
+    { numRuns: 100 },
+  );
+});
+
 test('plain text: documents end at separator lines, empty ones are skipped', async () => {
   const text = '\uFEFFone\n two\n\n<|endoftext|>\n\n<|endoftext|>\r\nthree\n';
   assert.deepEqual(kinds(await read('x.txt', text)), [
@@ -87,13 +158,38 @@ test('errors name file, line and field', async () => {
     ['role.jsonl', '{"messages":[{"role":"user"}]}', 'dataset-field', /messages\[0\]\.content/],
     ['none.jsonl', '{"messages":[]}', 'dataset-field', /field "messages"/],
     ['what.jsonl', '{"question":"a"}', 'dataset-format', /dataset_prompt_field/],
+    ['object.json', '{\n"train": []\n}', 'dataset-json', /object\.json: one JSON object over several lines/],
+    [
+      'mixed.jsonl',
+      '{"text":"a"}\n{"prompt":"b","completion":"c"}',
+      'dataset-mixed',
+      /mixed\.jsonl:2: reads as completion, the record of line 1 as text/,
+    ],
+    [
+      'input.jsonl',
+      '{"instruction":"a","input":3,"output":"b"}',
+      'dataset-field',
+      /field "input" is not text but a number/,
+    ],
+    [
+      'turns.jsonl',
+      '{"prompt":[{"role":"user","content":"a"}],"completion":[{"role":"x"}]}',
+      'dataset-field',
+      /completion\[0\]\.content/,
+    ],
+    [
+      'half.jsonl',
+      '{"prompt":[{"role":"user","content":"a"}],"completion":"b"}',
+      'dataset-field',
+      /"prompt" is not text but a list/,
+    ],
     ['list.jsonl', '[1]', 'dataset-record', /list\.jsonl:1: is not a JSON object/],
     ['empty.jsonl', '\n\n', 'dataset-empty', /empty\.jsonl/],
     ['empty.txt', '', 'dataset-empty', /empty\.txt/],
   ];
   for (const [name, content, code, message] of cases)
     await assert.rejects(read(name, content), { code, message }, name);
-  await assert.rejects(read('a.parquet', 'PAR1'), { code: 'dataset-extension', kind: 'unsupported' });
+  await assert.rejects(read('a.arrow', 'ARROW1'), { code: 'dataset-extension', kind: 'unsupported' });
   await assert.rejects(readDataset(join(folder, 'absent.jsonl')), { code: 'file-missing', kind: 'environment' });
 });
 

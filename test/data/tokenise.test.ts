@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { DataTemplate } from '../../src/edge/data/chat-spans.js';
 import type { Example } from '../../src/edge/data/example.js';
 import type { DataRecord } from '../../src/edge/data/record.js';
 import { type TokeniseOptions, tokeniseRecords } from '../../src/edge/data/tokenise.js';
+import { chatTemplate } from '../../src/model/chat-template.js';
 import { chatml, fakeTokenizer } from './fake-tokenizer.js';
 
 const tokenizer = fakeTokenizer(false);
@@ -130,6 +132,111 @@ test('long completions are cut and counted, prompts that fill the row are droppe
   assert.equal(report.truncated, 1);
   assert.equal(report.dropped, 1);
   assert.equal(report.records, 3);
+});
+
+test('longer than max_length: divided, cut, left out or refused, as it is set, and every token accounted for', () => {
+  const records = [textRecord('a'.repeat(30)), pair('ab', 'c'.repeat(20)), textRecord('xyz')];
+  const run = (excessLength?: 'auto' | 'truncate' | 'drop' | 'raise') =>
+    tokeniseRecords(records, tokenizer, { ...plain, maxLength: 8, ...(excessLength ? { excessLength } : {}) });
+  const facts = (outcome: ReturnType<typeof run>): unknown => {
+    const { divided, truncated, leftOut, tooLong, longest, lostTokens, dropped } = outcome.report;
+    return {
+      lengths: outcome.examples.map(({ inputIds }) => inputIds.length),
+      divided,
+      truncated,
+      leftOut,
+      tooLong,
+      longest,
+      lostTokens,
+      dropped,
+    };
+  };
+  const always = { tooLong: 2, longest: 31, dropped: 0 };
+  const auto = { lengths: [8, 8, 8, 8, 3, 8, 4], divided: 1, truncated: 1, leftOut: 0, lostTokens: 15 };
+  assert.deepEqual(facts(run()), { ...always, ...auto });
+  assert.deepEqual(facts(run('auto')), { ...always, ...auto });
+  assert.deepEqual(facts(run('truncate')), {
+    ...always,
+    lengths: [8, 8, 4],
+    divided: 0,
+    truncated: 2,
+    leftOut: 0,
+    lostTokens: 38,
+  });
+  assert.deepEqual(facts(run('drop')), {
+    ...always,
+    lengths: [4],
+    divided: 0,
+    truncated: 0,
+    leftOut: 2,
+    lostTokens: 54,
+  });
+  assert.throws(() => run('raise'), {
+    code: 'example-too-long',
+    message: /^d\.jsonl:7: has 31 tokens and max_length is 8/,
+  });
+  assert.throws(
+    () => tokeniseRecords(records.slice(0, 1), tokenizer, { ...plain, maxLength: 8, excessLength: 'drop' }),
+    {
+      code: 'dataset-no-targets',
+    },
+  );
+});
+
+test('a conversation given as prompt and completion: only the completion counts, unless told otherwise', () => {
+  const turns = chat(['user', 'a'], ['assistant', 'One'], ['user', 'b'], ['assistant', 'Two']);
+  const record = { ...turns, completionFrom: 3 } as DataRecord;
+  assert.equal(counted(one(record, { ...plain, template: chatml })), 'Two<|im_end|>');
+  assert.equal(counted(one(record, { ...plain, template: chatml, completionOnlyLoss: true })), 'Two<|im_end|>');
+  const all = one(record, { ...plain, template: chatml, completionOnlyLoss: false });
+  assert.equal(counted(all), counted(one(turns, { ...plain, template: chatml })));
+  const silent = { ...chat(['user', 'a'], ['assistant', 'One'], ['user', 'b']), completionFrom: 2 } as DataRecord;
+  assert.throws(() => one(silent, { ...plain, template: chatml }), {
+    code: 'dataset-mismatch',
+    message: /^d\.jsonl:7: /,
+  });
+});
+
+test('a template that leaves a role out, or refuses one, is an error with file and line', () => {
+  const silent = (role: string): DataTemplate => ({
+    render: (messages, options) =>
+      chatml.render(
+        messages.filter((message) => message.role !== role),
+        options,
+      ),
+  });
+  const record = chat(['system', 'S'], ['user', 'a'], ['assistant', 'b']);
+  for (const assistantOnlyLoss of [false, true]) {
+    assert.throws(() => one(record, { ...plain, template: silent('system'), assistantOnlyLoss }), {
+      code: 'template-role',
+      kind: 'unsupported',
+      message: /^d\.jsonl:7: .*does not show message 1, of role "system"/,
+      details: { role: 'system', file: 'd.jsonl', line: 7 },
+    });
+  }
+  assert.throws(() => one(pair('Hi', 'Yo'), { ...plain, template: silent('user') }), { code: 'template-role' });
+  // A role may be shown at the beginning and not later on.
+  const late = chat(['user', 'a'], ['system', 'S'], ['assistant', 'b']);
+  const onlyFirst: DataTemplate = {
+    render: (messages, options) =>
+      chatml.render(
+        messages.filter(({ role }, i) => role !== 'system' || i === 0),
+        options,
+      ),
+  };
+  const both = { ...plain, template: onlyFirst };
+  assert.throws(() => tokeniseRecords([record, late], tokenizer, both), {
+    code: 'template-role',
+    message: /message 2/,
+  });
+  assert.equal(tokeniseRecords([record], tokenizer, both).examples.length, 1);
+  const gemma = chatTemplate(
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
+  );
+  assert.throws(() => one(record, { ...plain, template: gemma }), {
+    code: 'template-refused',
+    message: /^d\.jsonl:7: .*no system role/,
+  });
 });
 
 test('loss options that do not fit the data are errors with file and line, never ignored', () => {

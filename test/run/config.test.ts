@@ -1,6 +1,6 @@
 // Configuration: defaults, flags over file, paths, and errors that say which line and what was meant.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
@@ -71,6 +71,51 @@ test('flags win, with dashes or underscores, and are read by type', async () => 
   assert.equal(config.dataset_text_field, '12');
   assert.equal(config.resume_from_checkpoint, true);
   assert.equal((await load(NEEDED, { 'resume-from-checkpoint': 'out/c1' })).resume_from_checkpoint, resolve('out/c1'));
+});
+
+test('dataset may be a mapping with its settings inside; flags still win', async () => {
+  const yaml = `${NEEDED.replace('dataset: data/train.jsonl\n', '')}dataset:
+  path: banking77.csv
+  format: csv
+  text_column: text
+  label_column: category
+  prompt_template: "Message: {text}\\nIntent: "
+  eval_path: held.csv
+`;
+  const config = await load(yaml, { dataset_label_field: 'intent' });
+  assert.equal(config.dataset, join(folder, 'banking77.csv'));
+  assert.equal(config.eval_dataset, join(folder, 'held.csv'));
+  assert.equal(config.dataset_format, 'csv');
+  assert.equal(config.dataset_text_field, 'text');
+  assert.equal(config.dataset_label_field, 'intent');
+  assert.equal(config.dataset_prompt_template, 'Message: {text}\nIntent: ');
+  const refused = async (more: string, code: string, message: RegExp): Promise<void> =>
+    assert.rejects(load(yaml + more), { code, message });
+  await refused('  colour: red\n', 'setting-unknown', /\.yaml:12: dataset has no "colour"; inside it are path, format/);
+  await refused(
+    'dataset_text_field: body\n',
+    'setting-twice',
+    /\.yaml:12: dataset_text_field is set twice, here and at .*\.yaml:8/,
+  );
+  await assert.rejects(load(yaml.replace('  path: banking77.csv\n', '')), {
+    code: 'setting-missing',
+    message: /dataset/,
+  });
+  await assert.rejects(load(yaml.replace('format: csv', 'format: xml')), {
+    code: 'setting-value',
+    message: /\.yaml:7/,
+  });
+  await assert.rejects(load(NEEDED, { dataset_delimiter: '"' }), { code: 'setting-value', message: /not a quote/ });
+  await assert.rejects(load(NEEDED, { dataset_delimiter: ';;' }), { code: 'setting-value' });
+  assert.equal((await load(`${NEEDED}dataset_delimiter: "\\t"\n`)).dataset_delimiter, '\t');
+});
+
+test('the configurations of the examples hold', async () => {
+  for (const name of ['banking77', 'gsm8k', 'stories']) {
+    const config = await loadConfig(join('examples', name, 'config.yaml'), {});
+    assert.ok(existsSync(config.model_name_or_path), name);
+  }
+  assert.equal((await loadConfig('examples/banking77/config.yaml', {})).dataset_label_field, 'category');
 });
 
 test('without a file everything may come from flags', async () => {

@@ -24,6 +24,9 @@ const SETTINGS: readonly ConfigName[] = [
   ] as const),
   ...([
     'dataset_text_field',
+    'dataset_label_field',
+    'dataset_prompt_template',
+    'dataset_delimiter',
     'max_samples',
     'eval_dataset',
     'validation_split',
@@ -32,6 +35,7 @@ const SETTINGS: readonly ConfigName[] = [
   ] as const),
   ...([
     'max_length',
+    'excess_length_strategy',
     'packing',
     'completion_only_loss',
     'assistant_only_loss',

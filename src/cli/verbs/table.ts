@@ -4,6 +4,7 @@ import { anyVerb, type VerbEntry, type VerbGroup } from '../verb.js';
 /** Shown once one of their verbs is in the table below. */
 export const GROUPS: readonly VerbGroup[] = [
   { name: 'attest', summary: 'judge evidence of an enclave: verify (owner)' },
+  { name: 'data', summary: 'text before it is trained on: preview (edge)' },
   { name: 'licence', summary: 'the licence service: serve, issue, list, show, revoke, audit (owner)' },
   { name: 'keys', summary: "the owner's keys: init, rotate (owner)" },
   { name: 'ledger', summary: 'what has left the device: show (edge)' },
@@ -55,6 +56,11 @@ export const VERBS: readonly VerbEntry[] = [
     name: 'attest verify',
     summary: 'judge evidence by a policy, rule by rule (owner)',
     load: async () => anyVerb((await import('./attest-verify.js')).attestVerify),
+  },
+  {
+    name: 'data preview',
+    summary: 'show what a run learns from: rendered records, which tokens count in the loss (edge)',
+    load: async () => anyVerb((await import('./data/preview.js')).preview),
   },
   {
     name: 'distill',

@@ -1,14 +1,18 @@
-// A dataset file as records: jsonl, a JSON array, or plain text whose documents are separated by <|endoftext|> lines.
+// A dataset file as records: jsonl, a JSON array, CSV, TSV, parquet, or plain text whose documents end at <|endoftext|> lines.
 // Zone: edge. Also divides records into training and validation, before tokenising, so that no document is on both sides.
-import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
-import { describeFileError } from '../../model/files.js';
 import { MalformedError, UnsupportedError } from '../../trusted/wire/errors.js';
+import { readCsv } from './csv.js';
+import { checkFieldNames, type FieldNames } from './fields.js';
+import { readJsonArray, readJsonLines } from './json.js';
 import { readLines } from './lines.js';
+import { readParquet } from './parquet.js';
+import { parsePromptTemplate } from './prompt-template.js';
 import { RandomStream } from './random.js';
-import { type DataRecord, detectFormat, type FieldNames, parseRecord, type RecordFormat } from './record.js';
+import { type DataRecord, detectFormat, formatOf, parseRecord, type RecordFormat, type Row } from './record.js';
 
-export type DatasetFormat = RecordFormat | 'plain' | 'auto';
+/** What a record is, or (`csv`, `parquet`, `plain`) what kind of file holds it. */
+export type DatasetFormat = RecordFormat | 'csv' | 'parquet' | 'plain' | 'auto';
 
 export interface ReadOptions {
   /** Default `auto`: by extension, then by the fields of the first record. */
@@ -16,37 +20,58 @@ export interface ReadOptions {
   readonly promptField?: string | null;
   readonly completionField?: string | null;
   readonly textField?: string | null;
+  readonly labelField?: string | null;
+  /** Prompt with columns in braces. */
+  readonly promptTemplate?: string | null;
+  /** Between the columns of CSV; default: a comma, in .tsv files a tab. */
+  readonly delimiter?: string | null;
   /** Stop after this many records. */
   readonly limit?: number | null;
 }
 
+type Container = 'lines' | 'array' | 'csv' | 'parquet' | 'plain';
+
 const SEPARATOR = '<|endoftext|>';
-const JSON_LINES = new Set(['.jsonl', '.ndjson']);
-const JSON_ARRAY = '.json';
-const LATER = new Map([
-  ['.parquet', 'convert it to jsonl'],
-  ['.arrow', 'convert it to jsonl'],
-  ['.csv', 'convert it to jsonl'],
+const CONTAINERS: ReadonlyMap<string, Container> = new Map([
+  ['.jsonl', 'lines'],
+  ['.ndjson', 'lines'],
+  ['.json', 'array'],
+  ['.csv', 'csv'],
+  ['.tsv', 'csv'],
+  ['.parquet', 'parquet'],
+]);
+const ELSEWHERE = new Map([
+  ['.arrow', 'convert it to parquet or jsonl'],
+  ['.xlsx', 'save it as CSV'],
   ['.gz', 'unpack it'],
   ['.zst', 'unpack it'],
+  ['.zip', 'unpack it'],
 ]);
 
-/** Throws MalformedError naming file, line and field, or byte offset; UnsupportedError for formats of other programs. */
+/**
+ * Throws MalformedError naming file, line and field, or byte offset; MalformedError (`setting-…`) for column settings that contradict
+ * one another; UnsupportedError for formats of other programs.
+ */
 export async function readDataset(file: string, options: ReadOptions = {}): Promise<DataRecord[]> {
-  const extension = extname(file).toLowerCase();
-  const advice = LATER.get(extension);
-  if (advice !== undefined) {
-    throw new UnsupportedError('dataset-extension', `${file}: ${extension} files cannot be read; ${advice} first`, {
+  const format = options.format ?? 'auto';
+  const names: FieldNames = {
+    prompt: options.promptField ?? null,
+    completion: options.completionField ?? null,
+    text: options.textField ?? null,
+    label: options.labelField ?? null,
+    template: options.promptTemplate == null ? null : parsePromptTemplate(options.promptTemplate),
+  };
+  checkFieldNames(names, format);
+  const container = containerOf(file, format);
+  if (options.delimiter != null && container !== 'csv') {
+    throw new MalformedError('setting-columns', `dataset_delimiter is for CSV, which ${file} is not; leave it out`, {
       file,
     });
   }
-  const format = options.format ?? 'auto';
-  const asLines = JSON_LINES.has(extension) || (format !== 'auto' && format !== 'plain' && extension !== JSON_ARRAY);
+  const rows = rowsOf(file, container, names, options.delimiter ?? null);
   const limit = options.limit ?? Number.POSITIVE_INFINITY;
   const records: DataRecord[] = [];
-  const values =
-    format === 'plain' || (extension !== JSON_ARRAY && !asLines) ? null : asLines ? jsonLines(file) : jsonArray(file);
-  for await (const record of values === null ? plainText(file) : jsonRecords(values, file, format, options)) {
+  for await (const record of rows === null ? plainText(file) : recordsOf(rows, file, format, names)) {
     records.push(record);
     if (records.length >= limit) break;
   }
@@ -58,8 +83,41 @@ export async function readDataset(file: string, options: ReadOptions = {}): Prom
 
 /** Whether `readDataset` takes the file for plain text when no format is named. */
 export function isPlainText(file: string): boolean {
+  return containerOf(file, 'auto') === 'plain';
+}
+
+function containerOf(file: string, format: DatasetFormat): Container {
   const extension = extname(file).toLowerCase();
-  return extension !== JSON_ARRAY && !JSON_LINES.has(extension);
+  const advice = ELSEWHERE.get(extension);
+  if (advice !== undefined) {
+    const message = `${file}: ${extension} files cannot be read; ${advice} first`;
+    throw new UnsupportedError('dataset-extension', message, { file });
+  }
+  if (format === 'csv' || format === 'parquet' || format === 'plain') return format;
+  return CONTAINERS.get(extension) ?? (format === 'auto' ? 'plain' : 'lines');
+}
+
+function rowsOf(
+  file: string,
+  container: Container,
+  names: FieldNames,
+  delimiter: string | null,
+): AsyncIterable<Row> | null {
+  switch (container) {
+    case 'lines':
+      return readJsonLines(file);
+    case 'array':
+      return readJsonArray(file);
+    case 'csv':
+      return readCsv(file, delimiter ?? (extname(file).toLowerCase() === '.tsv' ? '\t' : ','));
+    case 'parquet': {
+      const { template, ...columns } = names;
+      const used = [...Object.values(columns), ...(template?.columns ?? [])].filter((column) => column !== null);
+      return readParquet(file, new Set(used));
+    }
+    case 'plain':
+      return null;
+  }
 }
 
 /** A fraction of the records, drawn by seed, for validation: at least one, and at least one is left. Order is kept. */
@@ -78,60 +136,23 @@ export function splitRecords(
   };
 }
 
-interface JsonValue {
-  readonly value: unknown;
-  readonly line: number;
-}
-
-async function* jsonRecords(
-  values: AsyncIterable<JsonValue>,
+async function* recordsOf(
+  rows: AsyncIterable<Row>,
   file: string,
   format: DatasetFormat,
-  options: ReadOptions,
+  names: FieldNames,
 ): AsyncGenerator<DataRecord> {
-  const names: FieldNames = {
-    prompt: options.promptField ?? null,
-    completion: options.completionField ?? null,
-    text: options.textField ?? null,
-  };
-  let found: RecordFormat | null = format === 'auto' || format === 'plain' ? null : format;
-  for await (const { value, line } of values) {
+  const detects = format === 'auto' || format === 'csv' || format === 'parquet';
+  let found: { readonly format: RecordFormat; readonly line: number } | null = null;
+  for await (const { value, line } of rows) {
     const origin = { file, line };
-    found ??= detectFormat(value, names, origin);
-    yield parseRecord(value, found, names, origin);
-  }
-}
-
-async function* jsonLines(file: string): AsyncGenerator<JsonValue> {
-  for await (const { number, text } of readLines(file)) {
-    if (text.trim() !== '') yield { value: parseJson(text, file, number), line: number };
-  }
-}
-
-/** A JSON array, or json lines under the wrong extension. */
-async function* jsonArray(file: string): AsyncGenerator<JsonValue> {
-  let first = '';
-  for await (const { text } of readLines(file)) {
-    first = text.trim();
-    if (first !== '') break;
-  }
-  if (!first.startsWith('[')) {
-    yield* jsonLines(file);
-    return;
-  }
-  const text = await readFile(file, 'utf8').catch((error: unknown) => {
-    throw describeFileError(error, file, 'read');
-  });
-  const items = parseJson(text.replace(/^\uFEFF/, ''), file, 1);
-  for (const [i, value] of (items as unknown[]).entries()) yield { value, line: i + 1 };
-}
-
-function parseJson(text: string, file: string, line: number): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new MalformedError('dataset-json', `${file}:${line}: not JSON (${reason})`, { file, line }, error);
+    found ??= { format: detects ? detectFormat(value, names, origin) : (format as RecordFormat), line };
+    const own = detects ? formatOf(value, names, origin) : null;
+    if (own !== null && own !== found.format) {
+      const message = `${file}:${line}: reads as ${own}, the record of line ${found.line} as ${found.format}; put them into files of their own, or set dataset_format`;
+      throw new MalformedError('dataset-mixed', message, { file, line });
+    }
+    yield parseRecord(value, found.format, names, origin);
   }
 }
 

@@ -1,20 +1,20 @@
 // Records → examples: template, BOS and EOS, which tokens count in the loss, and what happens to what is too long.
 // Zone: edge (DESIGN section 8). A token counts when the text before the completion does not already determine it.
 import { MalformedError } from '../../trusted/wire/errors.js';
-import { type DataTemplate, renderChat, type Span } from './chat-spans.js';
+import { ChatEncoder, type DataTokenizer, mismatch, sharedTokens } from './chat-example.js';
+import type { DataTemplate } from './chat-spans.js';
 import { countTargets, createExample, type Example } from './example.js';
-import type { DataRecord, Message } from './record.js';
+import type { DataRecord } from './record.js';
 
-/** The part of a tokenizer that data needs; `model/tokenizer.ts` has it. */
-export interface DataTokenizer {
-  readonly bosTokenId: number | null;
-  readonly eosTokenId: number | null;
-  readonly specialTokenIds: ReadonlySet<number>;
-  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): Int32Array;
-}
+export type { DataTokenizer } from './chat-example.js';
+
+/** What becomes of a record of more than `maxLength` tokens; `auto` divides texts and cuts everything else. */
+export type ExcessLength = 'auto' | 'truncate' | 'drop' | 'raise';
 
 export interface TokeniseOptions {
   readonly maxLength: number;
+  /** Default `auto`. */
+  readonly excessLength?: ExcessLength;
   /** null: the tokenizer has none. */
   readonly template: DataTemplate | null;
   /** false: prompts and completions are joined as they are. */
@@ -26,6 +26,17 @@ export interface TokeniseOptions {
   readonly appendEos: boolean;
 }
 
+/** `untargeted`: nothing in its first `maxLength` tokens counts in the loss; `left-out`: longer than `maxLength`, with `drop`. */
+export type Fate = 'whole' | 'divided' | 'truncated' | 'untargeted' | 'left-out';
+
+export interface TokenisedRecord {
+  /** None when the record is untargeted or left out. */
+  readonly examples: readonly Example[];
+  readonly fate: Fate;
+  /** Tokens of the record before it is divided or cut. */
+  readonly length: number;
+}
+
 export interface TokeniseReport {
   readonly records: number;
   readonly examples: number;
@@ -33,40 +44,118 @@ export interface TokeniseReport {
   readonly targets: number;
   /** Texts longer than maxLength that were divided; every token still counts once. */
   readonly divided: number;
-  /** Conversations and completions cut at maxLength. */
+  /** Records cut at maxLength. */
   readonly truncated: number;
   /** Records left out because nothing in their first maxLength tokens counts in the loss. */
   readonly dropped: number;
+  /** Records left out because they are longer than maxLength. */
+  readonly leftOut: number;
+  /** Records of more than maxLength tokens, whatever became of them. */
+  readonly tooLong: number;
+  /** Tokens of the longest record. */
+  readonly longest: number;
+  /** Tokens that are in no example because their record is too long. */
+  readonly lostTokens: number;
 }
 
-/** `maxLength` is at least 4. Throws MalformedError naming file and line when the loss options do not fit the data, or when no example is left. */
+/** Turns records into examples, one at a time. */
+export class Tokeniser {
+  readonly #tokenizer: DataTokenizer;
+  readonly #options: TokeniseOptions;
+  readonly #chat: ChatEncoder | null;
+
+  /** `maxLength` is at least 4. */
+  constructor(tokenizer: DataTokenizer, options: TokeniseOptions) {
+    if (options.maxLength < 4)
+      throw new MalformedError('max-length', `max_length ${options.maxLength} is too short; use at least 4`);
+    this.#tokenizer = tokenizer;
+    this.#options = options;
+    this.#chat =
+      options.template === null || !options.applyChatTemplate ? null : new ChatEncoder(tokenizer, options.template);
+  }
+
+  /** Throws MalformedError naming file and line when the loss options do not fit the data, and what `ChatEncoder` throws. */
+  tokenise(record: DataRecord): TokenisedRecord {
+    const { maxLength, excessLength = 'auto' } = this.#options;
+    const ids = record.kind === 'text' ? this.#text(record) : null;
+    const whole = ids === null ? this.#example(record as Exclude<DataRecord, { kind: 'text' }>) : null;
+    const length = (ids ?? whole!.inputIds).length;
+    const tooLong = length > maxLength;
+    if (tooLong && excessLength === 'raise') {
+      const { file, line } = record.origin;
+      const message = `${file}:${line}: has ${length} tokens and max_length is ${maxLength}; raise max_length, or let excess_length_strategy divide, cut or drop`;
+      throw new MalformedError('example-too-long', message, { file, line, length, maxLength });
+    }
+    if (tooLong && excessLength === 'drop') return { examples: [], fate: 'left-out', length };
+    if (ids !== null && !(tooLong && excessLength === 'truncate')) {
+      const examples = divide(ids, ids[0] === this.#tokenizer.bosTokenId ? 1 : 0, maxLength);
+      return { examples, fate: examples.length === 0 ? 'untargeted' : tooLong ? 'divided' : 'whole', length };
+    }
+    const full = whole ?? createExample(ids!, maskFrom(length, 1));
+    const example = tooLong ? truncate(full, maxLength) : full;
+    if (countTargets(example) === 0) return { examples: [], fate: 'untargeted', length };
+    return { examples: [example], fate: tooLong ? 'truncated' : 'whole', length };
+  }
+
+  #text({ text, origin }: DataRecord & { kind: 'text' }): Int32Array {
+    const { completionOnlyLoss, assistantOnlyLoss, appendEos } = this.#options;
+    if (completionOnlyLoss === true) throw mismatch(origin, 'completion_only_loss needs a prompt and a completion');
+    if (assistantOnlyLoss) throw mismatch(origin, 'assistant_only_loss needs messages');
+    return withEos(this.#tokenizer.encode(text), this.#tokenizer, appendEos);
+  }
+
+  #example(record: Exclude<DataRecord, { kind: 'text' }>): Example {
+    const { completionOnlyLoss, assistantOnlyLoss, appendEos, template } = this.#options;
+    const onlyCompletion = assistantOnlyLoss || completionOnlyLoss !== false;
+    const { origin } = record;
+    if (record.kind === 'messages') {
+      if (this.#chat === null) {
+        const reason = template === null ? 'the tokenizer has no chat template' : 'apply_chat_template is false';
+        throw mismatch(origin, `messages need a chat template and ${reason}`);
+      }
+      if (record.completionFrom !== undefined)
+        return onlyCompletion ? this.#chat.encodeAnswers(record, record.completionFrom) : this.#chat.encode(record);
+      if (completionOnlyLoss === true)
+        throw mismatch(
+          origin,
+          'completion_only_loss needs a prompt and a completion; for messages set assistant_only_loss',
+        );
+      return assistantOnlyLoss ? this.#chat.encodeAnswers(record) : this.#chat.encode(record);
+    }
+    const { prompt, rawPrompt, completion } = record;
+    if (this.#chat !== null) {
+      const messages = [
+        { role: 'user', content: prompt },
+        { role: 'assistant', content: completion },
+      ];
+      const conversation = { messages, origin };
+      return onlyCompletion ? this.#chat.encodeAnswers(conversation) : this.#chat.encode(conversation);
+    }
+    const ids = withEos(this.#tokenizer.encode(rawPrompt + completion), this.#tokenizer, appendEos);
+    const first = onlyCompletion ? sharedTokens(this.#tokenizer.encode(rawPrompt), ids) : 1;
+    return createExample(ids, maskFrom(ids.length, Math.max(1, first)));
+  }
+}
+
+/** All records as examples. Throws what `Tokeniser` throws, and MalformedError('dataset-no-targets') when no example is left. */
 export function tokeniseRecords(
   records: Iterable<DataRecord>,
   tokenizer: DataTokenizer,
   options: TokeniseOptions,
 ): { examples: Example[]; report: TokeniseReport } {
-  if (options.maxLength < 4)
-    throw new MalformedError('max-length', `max_length ${options.maxLength} is too short; use at least 4`);
+  const tokeniser = new Tokeniser(tokenizer, options);
   const examples: Example[] = [];
-  const count = { records: 0, divided: 0, truncated: 0, dropped: 0 };
+  const fates: Record<Fate, number> = { whole: 0, divided: 0, truncated: 0, untargeted: 0, 'left-out': 0 };
+  const count = { records: 0, tooLong: 0, longest: 0, lostTokens: 0 };
   for (const record of records) {
+    const { examples: made, fate, length } = tokeniser.tokenise(record);
+    for (const example of made) examples.push(example);
+    fates[fate] += 1;
     count.records += 1;
-    if (record.kind === 'text') {
-      const parts = tokeniseText(record, tokenizer, options);
-      if (parts.length > 1) count.divided += 1;
-      if (parts.length === 0) count.dropped += 1;
-      for (const part of parts) examples.push(part);
-      continue;
-    }
-    const whole =
-      record.kind === 'messages' ? tokeniseChat(record, tokenizer, options) : tokenisePair(record, tokenizer, options);
-    const cut = whole.inputIds.length > options.maxLength;
-    const example = cut ? truncate(whole, options.maxLength) : whole;
-    if (countTargets(example) === 0) count.dropped += 1;
-    else {
-      examples.push(example);
-      if (cut) count.truncated += 1;
-    }
+    count.longest = Math.max(count.longest, length);
+    if (length <= options.maxLength) continue;
+    count.tooLong += 1;
+    if (fate !== 'divided') count.lostTokens += length - (made[0]?.inputIds.length ?? 0);
   }
   if (examples.length === 0) {
     const reason = `none of ${count.records} records has a token that counts in the loss within max_length ${options.maxLength}`;
@@ -74,19 +163,11 @@ export function tokeniseRecords(
   }
   const tokens = examples.reduce((sum, { inputIds }) => sum + inputIds.length, 0);
   const targets = examples.reduce((sum, example) => sum + countTargets(example), 0);
-  return { examples, report: { ...count, examples: examples.length, tokens, targets } };
-}
-
-function tokeniseText(
-  record: DataRecord & { kind: 'text' },
-  tokenizer: DataTokenizer,
-  options: TokeniseOptions,
-): Example[] {
-  if (options.completionOnlyLoss === true)
-    throw mismatch(record, 'completion_only_loss needs a prompt and a completion');
-  if (options.assistantOnlyLoss) throw mismatch(record, 'assistant_only_loss needs messages');
-  const ids = withEos(tokenizer.encode(record.text), tokenizer, options.appendEos);
-  return divide(ids, ids[0] === tokenizer.bosTokenId ? 1 : 0, options.maxLength);
+  const { divided, truncated, untargeted: dropped, 'left-out': leftOut } = fates;
+  return {
+    examples,
+    report: { ...count, divided, truncated, dropped, leftOut, examples: examples.length, tokens, targets },
+  };
 }
 
 /**
@@ -109,90 +190,6 @@ function divide(ids: Int32Array, bosCount: number, maxLength: number): Example[]
   return pieces;
 }
 
-function tokeniseChat(
-  record: DataRecord & { kind: 'messages' },
-  tokenizer: DataTokenizer,
-  options: TokeniseOptions,
-): Example {
-  if (options.completionOnlyLoss === true) {
-    throw mismatch(
-      record,
-      'completion_only_loss needs a prompt and a completion; for messages set assistant_only_loss',
-    );
-  }
-  if (options.template === null || !options.applyChatTemplate) {
-    const reason = options.template === null ? 'the tokenizer has no chat template' : 'apply_chat_template is false';
-    throw mismatch(record, `messages need a chat template and ${reason}`);
-  }
-  if (options.assistantOnlyLoss) return encodeChat(record.messages, tokenizer, options.template, record);
-  const ids = tokenizer.encode(options.template.render(record.messages), { addSpecialTokens: false });
-  return createExample(ids, maskFrom(ids.length, 1));
-}
-
-function tokenisePair(
-  record: DataRecord & { kind: 'completion' },
-  tokenizer: DataTokenizer,
-  options: TokeniseOptions,
-): Example {
-  const { prompt, rawPrompt, completion } = record;
-  const onlyCompletion = options.assistantOnlyLoss || options.completionOnlyLoss !== false;
-  if (options.template !== null && options.applyChatTemplate) {
-    const messages = [
-      { role: 'user', content: prompt },
-      { role: 'assistant', content: completion },
-    ];
-    if (onlyCompletion) return encodeChat(messages, tokenizer, options.template, record);
-    const ids = tokenizer.encode(options.template.render(messages), { addSpecialTokens: false });
-    return createExample(ids, maskFrom(ids.length, 1));
-  }
-  const ids = withEos(tokenizer.encode(rawPrompt + completion), tokenizer, options.appendEos);
-  const first = onlyCompletion ? sharedTokens(tokenizer.encode(rawPrompt), ids) : 1;
-  return createExample(ids, maskFrom(ids.length, Math.max(1, first)));
-}
-
-/** A conversation of which the assistant's turns count, each up to and including the token that ends it. */
-function encodeChat(
-  messages: readonly Message[],
-  tokenizer: DataTokenizer,
-  template: DataTemplate,
-  record: DataRecord,
-): Example {
-  const { text, assistant } = renderChat(messages, template);
-  if (assistant.length === 0) throw mismatch(record, 'there is no message of role "assistant" to learn from');
-  const ids = tokenizer.encode(text, { addSpecialTokens: false });
-  const mask = new Uint8Array(ids.length);
-  for (const span of assistant)
-    mask.fill(1, Math.max(1, tokensBefore(text, span.start, ids, tokenizer)), turnEnd(text, span, ids, tokenizer));
-  return createExample(ids, mask);
-}
-
-/** Index of the first token that the first `characters` characters do not determine. */
-function tokensBefore(text: string, characters: number, ids: Int32Array, tokenizer: DataTokenizer): number {
-  if (characters === text.length) return ids.length;
-  return sharedTokens(tokenizer.encode(text.slice(0, characters), { addSpecialTokens: false }), ids);
-}
-
-/** Templates write white space after the token that ends a turn; a model never generates it, so it does not count. */
-function turnEnd(text: string, span: Span, ids: Int32Array, tokenizer: DataTokenizer): number {
-  const end = tokensBefore(text, span.end, ids, tokenizer);
-  const trimmed = text.slice(0, span.end).trimEnd().length;
-  if (trimmed === span.end || trimmed <= span.start) return end;
-  // Special tokens divide a text, so what follows one is tokenised by itself: no need to encode the whole text again.
-  const space = tokenizer.encode(text.slice(trimmed, span.end), { addSpecialTokens: false });
-  const first = end - space.length;
-  const apart =
-    first > 0 && space.every((id, i) => ids[first + i] === id) && tokenizer.specialTokenIds.has(ids[first - 1]!);
-  if (apart) return first;
-  const before = tokensBefore(text, trimmed, ids, tokenizer);
-  return tokenizer.specialTokenIds.has(ids[before - 1]!) ? before : end;
-}
-
-function sharedTokens(a: Int32Array, b: Int32Array): number {
-  let n = 0;
-  while (n < a.length && n < b.length && a[n] === b[n]) n++;
-  return n;
-}
-
 function withEos(ids: Int32Array, { eosTokenId }: DataTokenizer, append: boolean): Int32Array {
   if (!append || eosTokenId === null || ids[ids.length - 1] === eosTokenId) return ids;
   const ended = new Int32Array(ids.length + 1);
@@ -208,8 +205,4 @@ function truncate({ inputIds, lossMask }: Example, length: number): Example {
 /** `length` bits of which those from `first` on are 1. */
 function maskFrom(length: number, first: number): Uint8Array {
   return new Uint8Array(length).fill(1, first);
-}
-
-function mismatch({ origin: { file, line } }: DataRecord, problem: string): MalformedError {
-  return new MalformedError('dataset-mismatch', `${file}:${line}: ${problem}`, { file, line });
 }

@@ -11,6 +11,14 @@ import { FeedBuffers, type TrainingData, targetCount } from './training-data.js'
 export interface StepperOptions extends StepGraphOptions {
   readonly adamEpsilon: number;
   readonly threads?: number;
+  /** Widths of the batches, where there are several; the widest is `tokens`. Default: `tokens` alone. */
+  readonly widths?: readonly number[];
+}
+
+/** A graph for batches of one width, and what it is fed from. */
+interface Pass {
+  readonly session: Session;
+  readonly buffers: FeedBuffers;
 }
 
 export interface StepResult {
@@ -29,22 +37,26 @@ export class Stepper {
   readonly moments: ReadonlyMap<string, { readonly m: Parameter; readonly v: Parameter }>;
   readonly #student: Student;
   readonly #options: StepperOptions;
-  readonly #fused: Session | null;
-  readonly #accumulate: Session | null;
+  /** By width of the batch: whole steps where #apply is null, else micro-batches. */
+  readonly #passes: ReadonlyMap<number, Pass>;
   readonly #apply: Session | null;
   readonly #gradients: ReadonlyMap<string, Parameter>;
-  readonly #buffers: FeedBuffers;
 
-  private constructor(student: Student, options: StepperOptions, sessions: readonly (Session | null)[]) {
+  private constructor(
+    student: Student,
+    options: StepperOptions,
+    passes: ReadonlyMap<number, Pass>,
+    apply: Session | null,
+  ) {
     this.#student = student;
     this.#options = options;
-    [this.#fused, this.#accumulate, this.#apply] = sessions as [Session | null, Session | null, Session | null];
+    this.#passes = passes;
+    this.#apply = apply;
     const zeros = ({ data, shape }: Parameter): Parameter => ({ data: new Float32Array(data.length), shape });
     const trainable = trainedBy(options);
     const entries = [...student.parameters].filter(([name]) => trainable(name));
     this.moments = new Map(entries.map(([name, p]) => [name, { m: zeros(p), v: zeros(p) }]));
-    this.#gradients = new Map(this.#fused ? [] : entries.map(([name, p]) => [name, zeros(p)]));
-    this.#buffers = new FeedBuffers(options.batch, options.tokens, options.topK, student.config.vocabSize);
+    this.#gradients = new Map(apply === null ? [] : entries.map(([name, p]) => [name, zeros(p)]));
   }
 
   /** `accumulation` micro-batches make a step; with 1 the whole step is one graph. */
@@ -52,11 +64,16 @@ export class Stepper {
     const settings = options.threads === undefined ? {} : { threads: options.threads };
     const open = (graph: Parameters<typeof encodeModel>[0]): Promise<Session> =>
       Session.open(encodeModel(graph), settings);
-    const sessions =
-      accumulation === 1
-        ? [await open(fusedStepGraph(student.config, options)), null, null]
-        : [null, await open(accumulateGraph(student.config, options)), await open(applyGraph(student.config, options))];
-    return new Stepper(student, options, sessions);
+    const { batch, topK } = options;
+    const graphOf = accumulation === 1 ? fusedStepGraph : accumulateGraph;
+    const passes = new Map<number, Pass>();
+    for (const tokens of options.widths ?? [options.tokens]) {
+      const loss = { ...options.loss, chunkRows: chunkWithin(batch * tokens, options.loss.chunkRows) };
+      const session = await open(graphOf(student.config, { ...options, tokens, loss }));
+      passes.set(tokens, { session, buffers: new FeedBuffers(batch, tokens, topK, student.config.vocabSize) });
+    }
+    const apply = accumulation === 1 ? null : await open(applyGraph(student.config, options));
+    return new Stepper(student, options, passes, apply);
   }
 
   /** Step number `t` ≥ 1 over the given micro-batches. Parameters and moments change in place. */
@@ -69,26 +86,28 @@ export class Stepper {
     const rows = batches.reduce((sum, batch) => sum + targetCount(data, batch), 0);
     const tokens = batches.reduce((sum, batch) => sum + batch.tokens, 0);
     const results =
-      this.#fused === null
-        ? await this.#accumulated(data, batches, 1 / Math.max(1, rows), scalars)
-        : await this.#fusedStep(data, batches[0]!, 1 / Math.max(1, rows), scalars);
+      this.#apply === null
+        ? await this.#fusedStep(data, batches[0]!, 1 / Math.max(1, rows), scalars)
+        : await this.#accumulated(this.#apply, data, batches, 1 / Math.max(1, rows), scalars);
     const { kdRatio, temperature } = this.#options.loss;
     const loss = (1 - kdRatio) * results.ce + kdRatio * temperature ** 2 * results.kd;
     return { ...results, loss, tokens };
   }
 
   async close(): Promise<void> {
-    for (const session of [this.#fused, this.#accumulate, this.#apply]) await session?.close();
+    for (const { session } of this.#passes.values()) await session.close();
+    await this.#apply?.close();
   }
 
   async #fusedStep(data: TrainingData, batch: Batch, rowWeight: number, scalars: Feeds) {
     const { feeds: trained, into } = this.#state();
     const feeds = { ...Object.fromEntries(this.#student.parameters), ...trained };
-    const out = await this.#fused!.run({ ...feeds, ...scalars, ...this.#buffers.fill(data, batch, rowWeight) }, into);
+    const { session, buffers } = this.#passes.get(batch.columns)!;
+    const out = await session.run({ ...feeds, ...scalars, ...buffers.fill(data, batch, rowWeight) }, into);
     return { kd: first(out['kd']!), ce: first(out['ce']!), gradNorm: first(out['grad_norm']!) };
   }
 
-  async #accumulated(data: TrainingData, batches: readonly Batch[], rowWeight: number, scalars: Feeds) {
+  async #accumulated(apply: Session, data: TrainingData, batches: readonly Batch[], rowWeight: number, scalars: Feeds) {
     const gradients: Record<string, Tensor> = {};
     const next: Record<string, Tensor> = {};
     for (const [name, gradient] of this.#gradients) {
@@ -100,13 +119,14 @@ export class Stepper {
     let kd = 0;
     let ce = 0;
     for (const batch of batches) {
-      const feeds = { ...parameters, ...gradients, ...this.#buffers.fill(data, batch, rowWeight) };
-      const out = await this.#accumulate!.run(feeds, next);
+      const { session, buffers } = this.#passes.get(batch.columns)!;
+      const feeds = { ...parameters, ...gradients, ...buffers.fill(data, batch, rowWeight) };
+      const out = await session.run(feeds, next);
       kd += first(out['kd']!);
       ce += first(out['ce']!);
     }
     const { feeds, into } = this.#state();
-    const out = await this.#apply!.run({ ...feeds, ...gradients, ...scalars }, into);
+    const out = await apply.run({ ...feeds, ...gradients, ...scalars }, into);
     return { kd, ce, gradNorm: first(out['grad_norm']!) };
   }
 
@@ -131,4 +151,11 @@ export class Stepper {
 
 function first(tensor: Tensor): number {
   return (tensor.data as Float32Array)[0]!;
+}
+
+/** The largest divisor of `rows` up to `most`: rows of the loss whose logits exist at once. */
+function chunkWithin(rows: number, most: number): number {
+  let chunk = Math.min(rows, most);
+  while (rows % chunk !== 0) chunk -= 1;
+  return chunk;
 }
