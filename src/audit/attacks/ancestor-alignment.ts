@@ -15,7 +15,7 @@ export const ancestorAlignment: Attack = {
   adversary: 'ancestor',
   summary: 'align locked weights with a public ancestor (Gram matching, Procrustes), take held parts from the ancestor',
   sources: [
-    'ArrowMatch, arXiv 2602.11088',
+    'ArrowMatch, USENIX Security 2025',
     'orthogonal Procrustes (Schönemann 1966)',
     'iterative closest point (Besl and McKay 1992)',
   ],

@@ -7,7 +7,7 @@ export const ancestorLowRank: Attack = {
   name: 'ancestor-low-rank',
   adversary: 'ancestor',
   summary: 'align with a public ancestor after taking away what a low-rank update has added',
-  sources: ['arXiv 2608.21615 (low-rank removal)', 'ArrowMatch, arXiv 2602.11088', 'LoRA, arXiv 2106.09685'],
+  sources: ['arXiv 2608.21615 (low-rank removal)', 'ArrowMatch, USENIX Security 2025', 'LoRA, arXiv 2106.09685'],
   idleReason: nothingToAlign,
   run: (target) => alignWithAncestor(target, { lowRank: true }),
 };

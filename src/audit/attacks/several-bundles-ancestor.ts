@@ -13,7 +13,7 @@ export const severalBundlesAncestor: Attack = {
   name: 'several-bundles-ancestor',
   adversary: 'ancestor',
   summary: 'align further bundles of the same model with this one, and all of them with a public ancestor',
-  sources: ['Collapse, arXiv 2609.10117', 'ArrowMatch, arXiv 2602.11088'],
+  sources: ['Collapse, arXiv 2609.10117', 'ArrowMatch, USENIX Security 2025'],
   idleReason: (target) => severalBundles.idleReason(target) ?? nothingToAlign(target),
   control: (unlocked) => severalBundles.control!(unlocked),
   run: async (target) => {

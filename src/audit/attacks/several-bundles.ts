@@ -19,7 +19,7 @@ export const severalBundles: Attack = {
   name: 'several-bundles',
   adversary: 'recorder',
   summary: 'align further bundles of the same model with this one and take from each what the others hold inside',
-  sources: ['Collapse, arXiv 2609.10117', 'ArrowMatch, arXiv 2602.11088'],
+  sources: ['Collapse, arXiv 2609.10117', 'ArrowMatch, USENIX Security 2025'],
   idleReason: (target) => {
     if (target.also === undefined || target.also.length === 0) return 'no further bundle was given';
     if (target.config.norms !== 'pre') return 'not tried: models that normalise what sublayers hand out';
