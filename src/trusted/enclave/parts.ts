@@ -46,7 +46,7 @@ interface Segment {
 const MAX_GROUP_TOKENS = 2048;
 /** Rows of one head run: their logits of a tile exist at once. */
 const HEAD_ROWS = 256;
-const VIEWS = { float32: Float32Array, int8: Int8Array, uint8: Uint8Array } as const;
+const VIEWS = { float32: Float32Array, uint8: Uint8Array } as const;
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
 const bytesOf = ({ shape, type }: SealedTensor): number => elements(shape) * VIEWS[type].BYTES_PER_ELEMENT;
