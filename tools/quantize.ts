@@ -32,11 +32,12 @@ const { values } = parseArgs({
     calibration: { type: 'string', default: 'assets/text/train.txt' },
     calibration_tokens: { type: 'string', default: '8192' },
     seeds: { type: 'string', default: '7,8,9' },
+    models: { type: 'string', default: 'stories260k,smollm2' },
   },
 });
 if (!values.json)
   throw new Error(
-    'usage: quantize.js --json FILE [--text FILE] [--calibration FILE] [--calibration_tokens N] [--seeds N,N]',
+    'usage: quantize.js --json FILE [--text FILE] [--calibration FILE] [--calibration_tokens N] [--seeds N,N] [--models stories260k,smollm2]',
   );
 
 const tokens = 256;
@@ -227,5 +228,5 @@ async function save(): Promise<void> {
   await writeFile(values.json!, `${JSON.stringify(record, null, 2)}\n`);
 }
 
-await measure('stories260k', 'assets/stories260k', 32);
-await measure('SmolLM2-135M-Instruct (from Q4_1)', findSmolLm2(), 4);
+if (values.models.includes('stories260k')) await measure('stories260k', 'assets/stories260k', 32);
+if (values.models.includes('smollm2')) await measure('SmolLM2-135M-Instruct (from Q4_1)', findSmolLm2(), 4);
