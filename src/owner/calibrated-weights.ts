@@ -1,5 +1,6 @@
-// The matrices of a model, quantised with calibration text: block after block, each observed on what the quantised blocks before it hand
-// over, so that later blocks take back what earlier ones lost (GPTQ, arXiv 2210.17323). Zone: owner, at lock time.
+// The matrices of a model, quantised with calibration text: matrix after matrix, each observed on what those before it hand over now and on
+// what they handed over before, so that later ones take back what earlier ones lost (GPTQ, arXiv 2210.17323; GPTAQ, arXiv 2504.02692).
+// Zone: owner, at lock time.
 import { multiply } from '../graph/product.js';
 import { Session } from '../graph/runtime.js';
 import type { DecoderConfig } from '../model/config.js';
@@ -58,7 +59,7 @@ export class CalibratedWeights {
 
   /**
    * What a matrix with an integer format, of an accelerator span, is stored as. Fastest when asked for block after block, the head last.
-   * Memory: one block in float32, twice, and the Hessian of its widest input, twice.
+   * Memory: one block in float32, twice, the hidden states of the text, three times, and four squares of its widest input's size.
    */
   async tensorsOf(weight: SegmentWeight, span: Span): Promise<readonly StoredTensor[]> {
     if (weight.block !== null) return (await this.#through(weight.block)).tensors.get(weight.name)!;
