@@ -1,7 +1,8 @@
 // What integer matrices cost, with and without a lock before them: node dist/tools/quantize.js --json docs/results/quantize.json
 // Perplexity on held-out text (assets/text/valid.txt or --text FILE) and KL to the float32 model, for the bundled stories260k and
 // SmolLM2-135M-Instruct (tools/fetch-smollm2.sh). int4 is rounded to the nearest value and by GPTQ on assets/text/train.txt (--calibration).
-// Every row of a file comes from one process, so from one version of the code; the file is written after every row.
+// Every row of a model comes from one process, so from one version of the code; the file is written after every row. With --models the
+// others that the file has are kept, with their date.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,11 +33,12 @@ const { values } = parseArgs({
     calibration: { type: 'string', default: 'assets/text/train.txt' },
     calibration_tokens: { type: 'string', default: '8192' },
     seeds: { type: 'string', default: '7,8,9' },
+    models: { type: 'string', default: 'stories260k,smollm2' },
   },
 });
 if (!values.json)
   throw new Error(
-    'usage: quantize.js --json FILE [--text FILE] [--calibration FILE] [--calibration_tokens N] [--seeds N,N]',
+    'usage: quantize.js --json FILE [--text FILE] [--calibration FILE] [--calibration_tokens N] [--seeds N,N] [--models stories260k,smollm2]',
   );
 
 const tokens = 256;
@@ -182,6 +184,7 @@ async function measure(name: string, source: string, sequences: number): Promise
   const rows: Row[] = [];
   models.push({
     model: name,
+    date: new Date().toISOString(),
     tokens: ids.length,
     calibration_tokens: calibration.length * calibration[0]!.length,
     rows,
@@ -215,17 +218,33 @@ async function measure(name: string, source: string, sequences: number): Promise
 
 interface Measured {
   readonly model: string;
+  /** When its first row was begun. */
+  readonly date: string;
   readonly tokens: number;
   readonly calibration_tokens: number;
   readonly rows: Row[];
 }
 
+const sources: Readonly<Record<string, () => Promise<void>>> = {
+  stories260k: () => measure('stories260k', 'assets/stories260k', 32),
+  smollm2: () => measure('SmolLM2-135M-Instruct (from Q4_1)', findSmolLm2(), 4),
+};
+const wanted = values.models.split(',');
+const unknown = wanted.filter((name) => !(name in sources));
+if (unknown.length > 0) throw new Error(`no model ${unknown.join(', ')}: choose of ${Object.keys(sources).join(', ')}`);
+
 const models: Measured[] = [];
+const kept = wanted.length === Object.keys(sources).length ? [] : await readKept(values.json);
+
+async function readKept(file: string): Promise<readonly Measured[]> {
+  const text = await readFile(file, 'utf8').catch(() => '{"models":[]}');
+  return (JSON.parse(text) as { readonly models: readonly Measured[] }).models;
+}
 
 async function save(): Promise<void> {
-  const record = { date: new Date().toISOString(), machine: describeMachine(), models };
+  const others = kept.filter(({ model }) => models.every((own) => own.model !== model));
+  const record = { date: new Date().toISOString(), machine: describeMachine(), models: [...models, ...others] };
   await writeFile(values.json!, `${JSON.stringify(record, null, 2)}\n`);
 }
 
-await measure('stories260k', 'assets/stories260k', 32);
-await measure('SmolLM2-135M-Instruct (from Q4_1)', findSmolLm2(), 4);
+for (const name of wanted) await sources[name]!();

@@ -8,6 +8,7 @@ import { openTokenizer } from '../model/tokenizer.js';
 import { compareLocked, type LockComparison } from '../owner/compare-lock.js';
 import { checkKeysOfBundle } from '../owner/keys-of-bundle.js';
 import { loadOwnerKeys } from '../owner/owner-keys.js';
+import { plainTiles } from '../owner/scheme/lock-weight.js';
 import { MalformedError, VerificationError } from '../trusted/wire/errors.js';
 import type { Quantization } from '../trusted/wire/manifest.js';
 import { InterruptedError } from './errors.js';
@@ -33,7 +34,7 @@ export async function runVerifyLock(options: VerifyLockOptions, context: Context
   const keys = await loadOwnerKeys(options.keys, askPassphrase);
   const bundle = await openBundle(options.bundle, { ownerKey: keys.signingKey });
   await checkKeysOfBundle(options.bundle, bundle.manifest, keys, options.keys);
-  const plain = await openUnlockedModel(options.model, context.signal);
+  const plain = await openUnlockedModel(options.model, context.signal, plainTiles);
   try {
     await checkSameModel(bundle, plain, options.model);
     const { vocabSize } = plain.config;

@@ -2,7 +2,7 @@
 // Zone: edge and owner. Operators live in ops/, one file per group; DESIGN section 9.
 import { MalformedError } from '../trusted/wire/errors.js';
 
-export type DType = 'float32' | 'int32' | 'int64' | 'int8' | 'uint8' | 'bool';
+export type DType = 'float32' | 'int32' | 'int64' | 'uint8' | 'bool';
 /** A fixed size, or the name of a size that is known only when the graph runs (forward-only graphs). */
 export type Dim = number | string;
 export type Attribute = number | string | readonly number[] | { readonly float: number };
@@ -24,7 +24,7 @@ export interface Node {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
-export type ConstantData = Float32Array | Int32Array | BigInt64Array | Int8Array | Uint8Array;
+export type ConstantData = Float32Array | Int32Array | BigInt64Array | Uint8Array;
 
 /** A small tensor stored inside the graph. */
 export interface Constant {
@@ -50,7 +50,6 @@ const dtypes: Readonly<Record<string, DType>> = {
   Float32Array: 'float32',
   Int32Array: 'int32',
   BigInt64Array: 'int64',
-  Int8Array: 'int8',
   Uint8Array: 'uint8',
 };
 

@@ -36,7 +36,6 @@ const dataType: Record<DType, TensorProto_DataType> = {
   float32: TensorProto_DataType.FLOAT,
   int32: TensorProto_DataType.INT32,
   int64: TensorProto_DataType.INT64,
-  int8: TensorProto_DataType.INT8,
   uint8: TensorProto_DataType.UINT8,
   bool: TensorProto_DataType.BOOL,
 };

@@ -20,7 +20,7 @@ export interface SessionOptions {
   readonly optimise?: boolean;
 }
 
-export type TensorData = Float32Array | Int32Array | BigInt64Array | Int8Array | Uint8Array;
+export type TensorData = Float32Array | Int32Array | BigInt64Array | Uint8Array;
 
 /** A concrete tensor: data and shape. */
 export interface Tensor {
@@ -34,7 +34,6 @@ const elementTypes = {
   Float32Array: 'float32',
   Int32Array: 'int32',
   BigInt64Array: 'int64',
-  Int8Array: 'int8',
   Uint8Array: 'uint8',
 } as const;
 

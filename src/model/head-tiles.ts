@@ -6,11 +6,11 @@ export interface HeadTile {
   readonly columns: number;
 }
 
-/** The vocabulary in as few tiles as `maxColumns` allows, of sizes that differ by at most one. */
+/** The vocabulary in as few tiles as `maxColumns` allows, all of one size but the last, which may be smaller. */
 export function headTiles(vocabSize: number, maxColumns: number): HeadTile[] {
   const count = Math.ceil(vocabSize / maxColumns);
+  const size = Math.ceil(vocabSize / count);
   return Array.from({ length: count }, (_, i) => {
-    const start = Math.floor((i * vocabSize) / count);
-    return { start, columns: Math.floor(((i + 1) * vocabSize) / count) - start };
+    return { start: i * size, columns: Math.min(size, vocabSize - i * size) };
   });
 }

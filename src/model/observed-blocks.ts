@@ -1,21 +1,30 @@
-// Runs one decoder block over calibration text, and observes what each of its linear layers reads: H = Σ x·xᵀ. Zone: owner, at lock time.
-// The blocks are those of decoder.ts with weights as inputs; the sums of products are part of the graph.
+// Runs one decoder block over calibration text, and observes what its linear layers read: in the model as it was, and behind everything that
+// is quantised already. Zone: owner, at lock time. The blocks are those of decoder.ts with weights as inputs; the sums of products are
+// part of the graph.
 import type { Graph, Value } from '../graph/graph.js';
 import { type Feeds, Session, type Tensor } from '../graph/runtime.js';
 import { type DecoderConfig, usesLocalRope } from './config.js';
 import type { ForwardOptions } from './forward-layers.js';
 import { rotaryTables } from './rope.js';
-import { buildBlock, type StreamedGraph } from './streamed-graphs.js';
+import { buildBlock, buildReader, type StreamedGraph } from './streamed-graphs.js';
 import type { SegmentWeight } from './weights.js';
 
-/** Sequences of equal length: hidden states [sequences · tokens, width] of all of them. */
+/** A model at one block: its weights in float32, in the layout of the segment, and what comes in. */
 export interface CalibrationStream {
+  weightOf(weight: SegmentWeight): Promise<Float32Array> | Float32Array;
+  /** Length of every sequence. */
   readonly tokens: number;
+  /** [sequences · tokens, width]. */
   readonly hidden: Float32Array;
 }
 
-/** Gives a block's weights in float32, in the layout of the segment. */
-export type BlockWeightOf = (weight: SegmentWeight) => Promise<Float32Array> | Float32Array;
+/** With x what a layer reads and x⁰ what it read in the model as it was, over all tokens; both [in, in]. */
+export interface ObservedInput {
+  /** Σ x·xᵀ */
+  readonly hessian: Float32Array;
+  /** Σ x·(x⁰ − x)ᵀ */
+  readonly shift: Float32Array;
+}
 
 /** Tokens that pass through a block at once. */
 const tokensAtOnce = 4096;
@@ -36,45 +45,46 @@ export class ObservedBlocks {
     return buildBlock(this.#config, index, 'float32', this.#options).weights.map(({ weight }) => weight);
   }
 
-  /** H [in, in] of each matrix of block `index`, by name; matrices that read the same have the same array. */
-  async observe(index: number, weightOf: BlockWeightOf, stream: CalibrationStream): Promise<Map<string, Float32Array>> {
-    const readers = new Map<Value, { readonly output: string; readonly names: string[] }>();
-    const onProduct = (graph: Graph, x: Value, weight: SegmentWeight): void => {
-      const known = readers.get(x);
-      if (known !== undefined) {
-        known.names.push(weight.name);
-        return;
-      }
-      const output = `hessian_${readers.size}`;
-      readers.set(x, { output, names: [weight.name] });
-      graph.output(output, outerProducts(graph, x));
+  /** The matrices of block `index` by what they read, in the order of the computation. */
+  readersOf(index: number): SegmentWeight[][] {
+    const readers = new Map<Value, SegmentWeight[]>();
+    const onProduct = (_: Graph, x: Value, weight: SegmentWeight): void => {
+      readers.set(x, [...(readers.get(x) ?? []), weight]);
     };
-    const block = buildBlock(this.#config, index, 'float32', { ...this.#options, onProduct });
-    const outputs = [...readers.values()];
-    const sums = new Map<string, Float32Array>();
-    await this.#pass(
-      index,
-      block,
-      weightOf,
-      stream,
-      outputs.map(({ output }) => output),
-      (results) => {
-        for (const { output } of outputs) {
-          const part = results[output]!.data as Float32Array;
-          const sum = sums.get(output);
-          if (sum === undefined) sums.set(output, part.slice());
-          else for (let i = 0; i < sum.length; i += 1) sum[i]! += part[i]!;
-        }
-      },
-    );
-    return new Map(outputs.flatMap(({ output, names }) => names.map((name) => [name, sums.get(output)!] as const)));
+    buildBlock(this.#config, index, 'float32', { ...this.#options, onProduct });
+    return [...readers.values()];
+  }
+
+  /** What `matrix` of block `index` reads. */
+  async observe(
+    index: number,
+    matrix: SegmentWeight,
+    stream: CalibrationStream,
+    original: CalibrationStream,
+  ): Promise<ObservedInput> {
+    const reads = buildReader(this.#config, index, matrix.name, this.#options, (graph, x) => graph.output('read', x));
+    const sums = buildReader(this.#config, index, matrix.name, this.#options, outputSums);
+    const size = matrix.shape[0]!;
+    const found = { hessian: new Float32Array(size * size), shift: new Float32Array(size * size) };
+    await this.#pass(index, reads, original, ['read'], async ({ read }, at) => {
+      const { data } = read!;
+      const feeds = { original: { data, shape: [data.length / size, size] } };
+      const end = at + (data.length / size) * this.#config.hiddenSize;
+      const same = { ...stream, hidden: stream.hidden.subarray(at, end) };
+      const take = ({ hessian, shift }: Record<string, Tensor>): void => {
+        add(found.hessian, hessian!.data as Float32Array);
+        add(found.shift, shift!.data as Float32Array);
+      };
+      await this.#pass(index, sums, same, ['hessian', 'shift'], take, feeds);
+    });
+    return found;
   }
 
   /** Hidden states after block `index`. */
-  async run(index: number, weightOf: BlockWeightOf, stream: CalibrationStream): Promise<Float32Array> {
+  async run(index: number, stream: CalibrationStream): Promise<Float32Array> {
     const block = buildBlock(this.#config, index, 'float32', this.#options);
     const next = new Float32Array(stream.hidden.length);
-    await this.#pass(index, block, weightOf, stream, ['next'], ({ next: part }, at) => {
+    await this.#pass(index, block, stream, ['next'], ({ next: part }, at) => {
       next.set(part!.data as Float32Array, at);
     });
     return next;
@@ -87,24 +97,26 @@ export class ObservedBlocks {
 
   async #pass(
     index: number,
-    block: StreamedGraph,
-    weightOf: BlockWeightOf,
-    { tokens, hidden }: CalibrationStream,
+    graph: StreamedGraph,
+    { weightOf, tokens, hidden }: CalibrationStream,
     fetch: readonly string[],
-    take: (results: Record<string, Tensor>, at: number) => void,
+    take: (results: Record<string, Tensor>, at: number) => Promise<void> | void,
+    further: Feeds = {},
   ): Promise<void> {
     const { hiddenSize: width } = this.#config;
-    const session = await this.#session(block.model);
+    const session = await this.#session(graph.model);
     const weights: Record<string, Tensor> = {};
-    for (const { weight, inputs } of block.weights)
-      weights[inputs[0]!.name] = { data: await weightOf(weight), shape: weight.shape };
+    for (const { weight, inputs } of graph.weights) {
+      const name = inputs[0]?.name ?? '';
+      if (session.inputNames.includes(name)) weights[name] = { data: await weightOf(weight), shape: weight.shape };
+    }
     const step = Math.max(1, Math.floor(tokensAtOnce / tokens)) * tokens * width;
     for (let at = 0; at < hidden.length; at += step) {
       const part = hidden.subarray(at, at + step);
       const batch = part.length / (tokens * width);
       const places = this.#places(session, index, batch, tokens);
       const entry = { data: part, shape: [batch, tokens, width] };
-      take(await session.run({ hidden: entry, ...places, ...weights }, {}, fetch), at);
+      await take(await session.run({ hidden: entry, ...places, ...weights, ...further }, {}, fetch), at);
     }
   }
 
@@ -135,10 +147,16 @@ export class ObservedBlocks {
   }
 }
 
-/** Σ x·xᵀ [in, in] over the rows of x [batch, tokens, in]. */
-function outerProducts(graph: Graph, x: Value): Value {
+function outputSums(graph: Graph, x: Value): void {
   const size = x.shape.at(-1) as number;
+  const original = graph.input('original', 'float32', ['rows', size]);
   const rows = graph.emitOne('Reshape', [x, graph.int64s([-1, size])], { shape: ['rows', size] });
   const columns = graph.emitOne('Transpose', [rows], { shape: [size, 'rows'] }, { perm: [1, 0] });
-  return graph.emitOne('MatMul', [columns, rows], { shape: [size, size] });
+  const lost = graph.emitOne('Sub', [original, rows], { shape: ['rows', size] });
+  graph.output('hessian', graph.emitOne('MatMul', [columns, rows], { shape: [size, size] }));
+  graph.output('shift', graph.emitOne('MatMul', [columns, lost], { shape: [size, size] }));
+}
+
+function add(sum: Float32Array, part: Float32Array): void {
+  for (let i = 0; i < sum.length; i += 1) sum[i]! += part[i]!;
 }

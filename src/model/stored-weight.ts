@@ -6,7 +6,7 @@ import { type SegmentWeight, sizeOfWeight } from './weights.js';
 
 export interface StoredTensor {
   readonly name: string;
-  readonly data: Float32Array | Int8Array | Uint8Array;
+  readonly data: Float32Array | Uint8Array;
   readonly shape: readonly number[];
 }
 

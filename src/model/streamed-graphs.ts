@@ -89,6 +89,34 @@ export function buildBlock(
   return finish(graph, layers.weights);
 }
 
+/**
+ * Block `index` as far as x [batch, tokens, in], what its matrix `name` reads; `outputs` says what of x comes out. Inputs are those of the
+ * block that x depends on, and what `outputs` adds.
+ */
+export function buildReader(
+  config: DecoderConfig,
+  index: number,
+  name: string,
+  options: Omit<ForwardOptions, 'format'>,
+  outputs: (graph: Graph, x: Value) => void,
+): StreamedGraph {
+  const graph = new WeightlessGraph(index);
+  let found: { readonly x: Value; readonly nodes: number; readonly inputs: number } | undefined;
+  const onProduct = (_: Graph, x: Value, weight: SegmentWeight): void => {
+    if (weight.name === name) found = { x, nodes: graph.nodes.length, inputs: graph.inputs.length };
+  };
+  const layers = new ForwardLayers(graph, config, { ...options, format: 'float32', onProduct });
+  const hidden = graph.input('hidden', 'float32', ['batch', 'tokens', config.hiddenSize]);
+  decoderBlock(layers, config, index, { residual: hidden, pending: null });
+  const { x, nodes, inputs } = found!;
+  // What follows x would run for nothing.
+  graph.nodes.length = nodes;
+  graph.inputs.length = inputs;
+  graph.outputs.length = 0;
+  outputs(graph, x);
+  return finish(graph, layers.weights);
+}
+
 /** The norm before the head: hidden [rows, width] → mapped [rows, width]. */
 export function buildFinalNorm(config: DecoderConfig): StreamedGraph {
   const graph = new WeightlessGraph();

@@ -82,11 +82,7 @@ export async function writeTile(
 }
 
 /** Writes all bytes of `data` from byte `position`. */
-export async function writeFully(
-  handle: FileHandle,
-  data: Float32Array | Int8Array | Uint8Array,
-  position: number,
-): Promise<void> {
+export async function writeFully(handle: FileHandle, data: Float32Array | Uint8Array, position: number): Promise<void> {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   for (let done = 0; done < bytes.length; ) {
     const step = Math.min(bytes.length - done, 1 << 30);

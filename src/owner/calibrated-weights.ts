@@ -1,11 +1,12 @@
-// The matrices of a model, quantised with calibration text: block after block, each observed on what the quantised blocks before it hand
-// over, so that later blocks take back what earlier ones lost (GPTQ, arXiv 2210.17323). Zone: owner, at lock time.
+// The matrices of a model, quantised with calibration text: matrix after matrix, each observed on what those before it hand over now and on
+// what they handed over before, so that later ones take back what earlier ones lost (GPTQ, arXiv 2210.17323; GPTAQ, arXiv 2504.02692).
+// Zone: owner, at lock time.
 import { multiply } from '../graph/product.js';
 import { Session } from '../graph/runtime.js';
 import type { DecoderConfig } from '../model/config.js';
-import { type ErrorFeedback, factorHessian } from '../model/error-feedback.js';
+import { correctedWeight, type ErrorFeedback, factorHessian } from '../model/error-feedback.js';
 import { quantiseWithFeedback } from '../model/gptq.js';
-import { ObservedBlocks } from '../model/observed-blocks.js';
+import { type CalibrationStream, ObservedBlocks } from '../model/observed-blocks.js';
 import { type BlockWeight, dequantiseBlocks } from '../model/quantise-blocks.js';
 import type { Span } from '../model/spans.js';
 import { blockTensors, type StoredTensor } from '../model/stored-weight.js';
@@ -58,27 +59,37 @@ export class CalibratedWeights {
 
   /**
    * What a matrix with an integer format, of an accelerator span, is stored as. Fastest when asked for block after block, the head last.
-   * Memory: one block in float32, twice, and the Hessian of its widest input, twice.
+   * Memory: one block in float32, twice, the hidden states of the text, three times, and four squares of its widest input's size.
    */
   async tensorsOf(weight: SegmentWeight, span: Span): Promise<readonly StoredTensor[]> {
     if (weight.block !== null) return (await this.#through(weight.block)).tensors.get(weight.name)!;
     const { config, weightOf } = this.#source;
-    const { hidden } = await this.#before(config.numHiddenLayers);
+    const { hidden, original } = halves(await this.#before(config.numHiddenLayers));
     const width = weight.shape[0]!;
-    const rows = hidden.length / width;
-    const columns = transposed(hidden, rows, width);
-    const hessian = await multiply(columns, hidden, { rows: width, inner: rows, columns: width });
-    const feedback = await factorHessian(hessian, width);
-    return blockTensors(weight, this.#source.bits, await this.#round(weight, await weightOf(weight, span), feedback));
+    const shape = { rows: width, inner: hidden.length / width, columns: width };
+    const columns = transposed(hidden, shape.inner, width);
+    const lost = original.map((x, i) => x - hidden[i]!);
+    const shift = await multiply(columns, lost, shape);
+    const feedback = await factorHessian(await multiply(columns, hidden, shape), width);
+    const rounded = await this.#round(weight, await weightOf(weight, span), shift, feedback);
+    return blockTensors(weight, this.#source.bits, rounded);
   }
 
   close(): Promise<void> {
     return this.#blocks.close();
   }
 
-  #round(weight: SegmentWeight, data: Float32Array, feedback: ErrorFeedback): Promise<BlockWeight> {
+  /** Rounded so that the layer's outputs stay near what they were, although its inputs have changed. */
+  async #round(
+    weight: SegmentWeight,
+    data: Float32Array,
+    shift: Float32Array,
+    feedback: ErrorFeedback,
+  ): Promise<BlockWeight> {
     this.#source.onStep?.();
-    return quantiseWithFeedback(data, weight.shape[1]!, this.#source.bits, feedback);
+    const outputs = weight.shape[1]!;
+    const target = await correctedWeight(data, outputs, shift, feedback);
+    return quantiseWithFeedback(target, outputs, this.#source.bits, feedback);
   }
 
   /** Hidden states before a block, or with the number of blocks: what the head reads. */
@@ -90,7 +101,7 @@ export class CalibratedWeights {
 
   async #start(block: number): Promise<ReachedBlock> {
     const { config, sequences, state } = this.#source;
-    const saved = await state?.load(sequences.length * this.#tokens * config.hiddenSize);
+    const saved = await state?.load(2 * sequences.length * this.#tokens * config.hiddenSize);
     return saved && saved.block <= block ? saved : { block: 0, hidden: await this.#embed() };
   }
 
@@ -116,38 +127,42 @@ export class CalibratedWeights {
       const positions = await weightOf(positionsWeight(config), span);
       for (let i = 0; i < hidden.length; i += 1) hidden[i]! += positions[i % (this.#tokens * width)]!;
     }
-    return this.#leave(span, span.first === span.end, hidden);
+    const left = await this.#leave(span, span.first === span.end, hidden);
+    return joined(left, left);
   }
 
-  /** Quantises a block, where it lies on the accelerator, and passes the text through it. */
+  /** Quantises a block, where it lies on the accelerator, and passes the text through it: as it was, and as it has become. */
   async #quantise(reached: ReachedBlock): Promise<QuantisedBlock> {
     const { spans, bits, weightOf, state } = this.#source;
-    const { block, hidden } = reached;
+    const { block } = reached;
     await state?.save(reached);
     const span = spans.find(({ first, end }) => block >= first && block < end)!;
-    const stream = { tokens: this.#tokens, hidden };
-    const list = this.#blocks.weightsOf(block);
-    const data = new Map<string, Float32Array>();
-    for (const weight of list) data.set(weight.name, await weightOf(weight, span));
-    const given = ({ name }: SegmentWeight): Float32Array => data.get(name)!;
+    const before = halves(reached);
+    const given = new Map<string, Float32Array>();
+    for (const weight of this.#blocks.weightsOf(block)) given.set(weight.name, await weightOf(weight, span));
+    const become = new Map(given);
+    const streamOf = (data: ReadonlyMap<string, Float32Array>, hidden: Float32Array): CalibrationStream => ({
+      weightOf: ({ name }) => data.get(name)!,
+      tokens: this.#tokens,
+      hidden,
+    });
+    const original = streamOf(given, before.original);
+    const stream = streamOf(become, before.hidden);
     const tensors = new Map<string, readonly StoredTensor[]>();
-    if (span.place === 'accelerator') {
-      const hessians = await this.#blocks.observe(block, given, stream);
-      const factors = new Map<Float32Array, ErrorFeedback>();
-      for (const weight of list) {
-        const hessian = hessians.get(weight.name);
-        if (hessian === undefined) continue;
+    for (const readers of span.place === 'accelerator' ? this.#blocks.readersOf(block) : []) {
+      const { hessian, shift } = await this.#blocks.observe(block, readers[0]!, stream, original);
+      const feedback = await factorHessian(hessian, readers[0]!.shape[0]!);
+      for (const weight of readers) {
         const [inputs, outputs] = weight.shape as [number, number];
-        const feedback = factors.get(hessian) ?? (await factorHessian(hessian, inputs));
-        factors.set(hessian, feedback);
-        const rounded = await this.#round(weight, given(weight), feedback);
+        const rounded = await this.#round(weight, given.get(weight.name)!, shift, feedback);
         tensors.set(weight.name, blockTensors(weight, bits, rounded));
-        data.set(weight.name, dequantiseBlocks(rounded, inputs, outputs));
+        become.set(weight.name, dequantiseBlocks(rounded, inputs, outputs));
       }
     }
-    const after = await this.#blocks.run(block, given, stream);
-    const handed = await this.#leave(span, block + 1 === span.end, after);
-    return { block, tensors, next: { block: block + 1, hidden: handed } };
+    const ended = block + 1 === span.end;
+    const after = await this.#leave(span, ended, await this.#blocks.run(block, stream));
+    const afterOriginal = await this.#leave(span, ended, await this.#blocks.run(block, original));
+    return { block, tensors, next: { block: block + 1, hidden: joined(after, afterOriginal) } };
   }
 
   /** Hidden states as the next span reads them, where this one has ended. */
@@ -169,6 +184,18 @@ export class CalibratedWeights {
     const change = await exitChange(span);
     return change === null ? handed : multiply(handed, change, { rows, inner: width, columns: width });
   }
+}
+
+/** Hidden states behind the quantised blocks, and in the model as it was: one after the other where they are kept. */
+function joined(hidden: Float32Array, original: Float32Array): Float32Array {
+  const both = new Float32Array(2 * hidden.length);
+  both.set(hidden);
+  both.set(original, hidden.length);
+  return both;
+}
+
+function halves({ hidden }: ReachedBlock): { readonly hidden: Float32Array; readonly original: Float32Array } {
+  return { hidden: hidden.subarray(0, hidden.length / 2), original: hidden.subarray(hidden.length / 2) };
 }
 
 /** The length that all sequences have. */

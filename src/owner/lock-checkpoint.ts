@@ -136,8 +136,8 @@ export async function lockModel(options: LockOptions): Promise<LockedBundle> {
     return equaliseNeurons(buildSegment(config, span, gainsOf(lock)).weights, own);
   });
   const wholeOf = (weight: SegmentWeight, span: Span): Promise<Float32Array> => evened[span.index]!(weight);
-  const tilesOf = (weight: SegmentWeight, span: Span): AsyncIterable<WeightTile> =>
-    followed(weight, lockedTiles(lockForSpan(lock, span), tensors, weight, span.basis));
+  const tilesOf = (weight: SegmentWeight, span: Span, tile?: number): AsyncIterable<WeightTile> =>
+    followed(weight, lockedTiles(lockForSpan(lock, span), tensors, weight, span.basis, tile ? { tile } : {}));
   async function* followed(weight: SegmentWeight, tiles: AsyncIterable<WeightTile>): AsyncGenerator<WeightTile> {
     for await (const tile of tiles) {
       yield tile;

@@ -1,4 +1,5 @@
-// Writes the enclave-held parts of one span: stages, graphs and weights as sealed pieces, one weight at a time. Zone: owner.
+// Writes the enclave-held parts of one span: stages, graphs and weights as sealed pieces, one weight at a time, embedding and head in
+// tiles. Zone: owner.
 // DESIGN sections 4 and 5. The enclave runs what stands here and builds nothing itself.
 import type { FileHandle } from 'node:fs/promises';
 import { open } from 'node:fs/promises';
@@ -6,7 +7,7 @@ import { Graph } from '../graph/graph.js';
 import { encodeModel } from '../graph/onnx.js';
 import { type DecoderConfig, usesLocalRope } from '../model/config.js';
 import { equaliseNeurons } from '../model/equalise-neurons.js';
-import { headTiles } from '../model/head-tiles.js';
+import { type HeadTile, headTiles } from '../model/head-tiles.js';
 import { quantiseWeight } from '../model/quantise.js';
 import { rotaryFrequencies } from '../model/rope.js';
 import type { Span } from '../model/spans.js';
@@ -17,6 +18,7 @@ import {
   buildHeadTile,
   type StreamedGraph,
 } from '../model/streamed-graphs.js';
+import type { WeightTile } from '../model/weight-tiles.js';
 import { embeddingWeight, positionsWeight, type SegmentWeight } from '../model/weights.js';
 import { type PieceType, type SealedTensor, type Stage, segmentKey } from '../trusted/lock/sealed-segment.js';
 import type { EnclavePrecision } from '../trusted/wire/manifest.js';
@@ -30,11 +32,13 @@ export interface SealedSpan {
   /** What the scheme makes of norms after a sublayer; see ForwardOptions. */
   readonly denseOutputGains: boolean;
   weightOf(weight: SegmentWeight): Promise<Float32Array>;
+  /** Whole rows of a table or columns of a matrix, as many as `tileBytes` hold, from the first to the last. */
+  tilesOf(weight: SegmentWeight, tileBytes: number): AsyncIterable<WeightTile>;
   /** [width, width]: hidden states times this are in the basis of the next span; null where it is the same. */
   exitChange(): Promise<Float32Array | null>;
 }
 
-type Bytes = Float32Array | Int8Array | Uint8Array;
+type Bytes = Float32Array | Uint8Array;
 
 /** A piece still to be written: its size, and its contents when asked. */
 interface Draft {
@@ -44,7 +48,7 @@ interface Draft {
 
 /** Tiles of embedding and head hold about this much. */
 const TILE_BYTES = 8e6;
-const PIECE_WIDTH: Readonly<Record<PieceType, number>> = { float32: 4, int8: 1, uint8: 1 };
+const PIECE_WIDTH: Readonly<Record<PieceType, number>> = { float32: 4, uint8: 1 };
 
 /** The contents of a multi-piece weight, made once and given out piece by piece in order. */
 function once<T>(make: () => Promise<T>, uses: number): () => Promise<T> {
@@ -100,24 +104,22 @@ class SealedDraft {
   }
 }
 
-/** Columns [start, start + columns) of a matrix [rows, width]. */
-function columnsOf(matrix: Float32Array, rows: number, start: number, columns: number): Float32Array {
-  const width = matrix.length / rows;
-  const out = new Float32Array(rows * columns);
-  for (let row = 0; row < rows; row++)
-    out.set(matrix.subarray(row * width + start, row * width + start + columns), row * columns);
-  return out;
+/** Gives a weight's tiles one after the other, which is how pieces are written: one tile is in memory at a time. */
+function inOrder(tilesOf: () => AsyncIterable<WeightTile>): () => Promise<Float32Array> {
+  let tiles: AsyncIterator<WeightTile> | null = null;
+  return async () => {
+    tiles ??= tilesOf()[Symbol.asyncIterator]();
+    return (await tiles.next()).value.data;
+  };
 }
 
-function draftEmbedding(draft: SealedDraft, { config, weightOf }: SealedSpan): void {
+function draftEmbedding(draft: SealedDraft, { config, weightOf, tilesOf }: SealedSpan): void {
   const { vocabSize, hiddenSize: width } = config;
   const tileRows = Math.max(1, Math.floor(TILE_BYTES / (4 * width)));
-  const count = Math.ceil(vocabSize / tileRows);
-  const table = once(() => weightOf(embeddingWeight(config)), count);
-  const tiles = Array.from({ length: count }, (_, i) => {
-    const [start, end] = [i * tileRows, Math.min(vocabSize, (i + 1) * tileRows)];
-    const read = async (): Promise<Float32Array> => (await table()).slice(start * width, end * width);
-    return draft.tensor(`embedding.${i}`, 'float32', [end - start, width], read);
+  const read = inOrder(() => tilesOf(embeddingWeight(config), 4 * width * tileRows));
+  const tiles = Array.from({ length: Math.ceil(vocabSize / tileRows) }, (_, i) => {
+    const rows = Math.min(tileRows, vocabSize - i * tileRows);
+    return draft.tensor(`embedding.${i}`, 'float32', [rows, width], read);
   });
   const places = positionsWeight(config);
   const positions =
@@ -141,25 +143,29 @@ function draftBlock(draft: SealedDraft, index: number, sealed: SealedSpan): void
   draft.stages.push({ kind: 'block', graph, block: index, kvHeads, headDim, frequencies, activationBytes, weights });
 }
 
-function draftHead(draft: SealedDraft, { config, precision, weightOf }: SealedSpan): void {
+function draftHead(draft: SealedDraft, { config, precision, weightOf, tilesOf }: SealedSpan): void {
   const { vocabSize, hiddenSize: width } = config;
   const head = buildHeadTile(config, precision);
   const graph = draft.graph(head.model);
   const tiles = headTiles(vocabSize, Math.max(512, Math.floor(TILE_BYTES / (4 * width))));
-  // The matrix [width, vocabulary] and, in some families, a bias: [1, vocabulary] here.
+  // The matrix [width, vocabulary] and, in some families, a bias [vocabulary].
   const parts = head.weights.map((streamed) => {
-    const matrix = streamed.weight.shape.length === 2;
-    return { streamed, matrix, whole: once(() => weightOf(streamed.weight), tiles.length) };
+    const { weight } = streamed;
+    const matrix = weight.shape.length === 2;
+    const whole = once(() => weightOf(weight), tiles.length);
+    const next = inOrder(() => tilesOf(weight, 4 * width * tiles[0]!.columns));
+    const read = async ({ start, columns }: HeadTile): Promise<Float32Array> =>
+      matrix ? next() : (await whole()).slice(start, start + columns);
+    return { streamed, matrix, read };
   });
   draft.stages.push({
     kind: 'head',
     graph,
-    tiles: tiles.map(({ start, columns }) => {
-      const weights = parts.flatMap(({ streamed, matrix, whole }) => {
-        const read = async (): Promise<Float32Array> => columnsOf(await whole(), matrix ? width : 1, start, columns);
-        return draft.weight(streamed, matrix ? [width, columns] : [columns], read);
-      });
-      return { start, columns, weights };
+    tiles: tiles.map((tile) => {
+      const weights = parts.flatMap(({ streamed, matrix, read }) =>
+        draft.weight(streamed, matrix ? [width, tile.columns] : [tile.columns], () => read(tile)),
+      );
+      return { ...tile, weights };
     }),
   });
 }

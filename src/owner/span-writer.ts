@@ -25,7 +25,8 @@ export interface SpanJob {
   readonly quantize: Quantization;
   readonly lock: LockScheme;
   readonly journal: LockJournal;
-  tilesOf(weight: SegmentWeight, span: Span): AsyncIterable<WeightTile>;
+  /** In tiles of about `tileBytes`. */
+  tilesOf(weight: SegmentWeight, span: Span, tileBytes?: number): AsyncIterable<WeightTile>;
   /** A weight of a block in one piece, its neurons evened out where it is going to be quantised; as no progress. */
   wholeOf(weight: SegmentWeight, span: Span): Promise<Float32Array>;
   /** Rounds the accelerator's matrices with calibration text; null: each to its nearest code. */
@@ -88,6 +89,7 @@ async function writeEnclaveSpan(span: Span, job: SpanJob): Promise<BundleSegment
       ...gainsOf(lock),
       bundleKey: keys.bundleKey,
       weightOf: (weight) => joinTiles(weight, job.tilesOf(weight, span)),
+      tilesOf: (weight, tileBytes) => job.tilesOf(weight, span, tileBytes),
       exitChange: () => basisChange(lock, config.hiddenSize, span),
     });
     await journal.add([item]);

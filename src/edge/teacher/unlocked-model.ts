@@ -7,8 +7,10 @@ import { openCheckpoint } from '../../model/checkpoint/open.js';
 import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { describeFileError } from '../../model/files.js';
-import { readSegmentWeight, writeSegments } from '../../model/segment-weights.js';
+import { readSegmentWeight, type WeightData, writeSegments } from '../../model/segment-weights.js';
 import { buildSegments } from '../../model/segments.js';
+import type { TensorSource } from '../../model/tensors.js';
+import type { SegmentWeight } from '../../model/weights.js';
 import { Accelerator, type RunnableSegment } from './accelerator.js';
 
 export interface UnlockedModel {
@@ -25,15 +27,22 @@ export function segmentsIn(folder: string, count: number): RunnableSegment[] {
   });
 }
 
-/** Opens a folder, GGUF file or hub id. Needs as much space in the temporary folder as the weights take in float32. */
-export async function openUnlockedModel(source: string, signal?: AbortSignal): Promise<UnlockedModel> {
+/**
+ * Opens a folder, GGUF file or hub id. Needs as much space in the temporary folder as the weights take in float32, and room for the largest
+ * of them in memory, twice, unless `read` gives them in tiles.
+ */
+export async function openUnlockedModel(
+  source: string,
+  signal?: AbortSignal,
+  read: (tensors: TensorSource, weight: SegmentWeight) => WeightData = readSegmentWeight,
+): Promise<UnlockedModel> {
   const { config, tensors, tokenizer } = await openCheckpoint(source);
   const folder = await mkdtemp(join(tmpdir(), 'distillock-model-'));
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
     await writeSegments(folder, buildSegments(config), (weight) => {
       signal?.throwIfAborted();
-      return readSegmentWeight(tensors, weight);
+      return read(tensors, weight);
     });
     const accelerator = await Accelerator.open(segmentsIn(folder, 2), config);
     const close = async (): Promise<void> => {

@@ -18,6 +18,10 @@ export interface TileSizes {
 }
 const defaultSizes: TileSizes = { tile: 64 << 20, whole: 256 << 20 };
 
+/** What of a scheme a weight's tiles depend on. */
+type Bases = Pick<LockScheme, 'foldsGains' | 'basis'>;
+const unlocked: Bases = { foldsGains: false, basis: async () => null };
+
 /** What happens to one part of a matrix or table. */
 interface PartLock {
   readonly rows: BasisChange | null;
@@ -41,14 +45,23 @@ export function lockWeight(
   return joinTiles(weight, lockedTiles(lock, tensors, weight, segment));
 }
 
-/** The same as tiles that cover the weight. Throws MalformedError('weight-not-finite') naming the tensor. */
+/** The weight without a lock, as tiles that cover it. Throws what `lockedTiles` throws. */
+export function plainTiles(tensors: TensorSource, weight: SegmentWeight): AsyncGenerator<WeightTile> {
+  return lockedTiles(unlocked, tensors, weight, 0);
+}
+
+/**
+ * The locked weight as tiles that cover it, from its first row or column to its last. Throws MalformedError('weight-not-finite') naming
+ * the tensor.
+ */
 export async function* lockedTiles(
-  lock: LockScheme,
+  lock: Bases,
   tensors: TensorSource,
   weight: SegmentWeight,
   segment: number,
-  sizes: TileSizes = defaultSizes,
+  wanted: Partial<TileSizes> = {},
 ): AsyncGenerator<WeightTile> {
+  const sizes = { ...defaultSizes, ...wanted };
   const at = { segment, block: weight.block };
   if (weight.kind === 'bias' || weight.kind === 'gain') {
     yield wholeTile(weight, await lockedVector(lock, tensors, weight, at));
@@ -141,7 +154,7 @@ function multiplyInPlace(
 }
 
 async function lockedVector(
-  lock: LockScheme,
+  lock: Bases,
   tensors: TensorSource,
   weight: SegmentWeight,
   at: { readonly segment: number; readonly block: number | null },

@@ -46,9 +46,7 @@ interface Segment {
 const MAX_GROUP_TOKENS = 2048;
 /** Rows of one head run: their logits of a tile exist at once. */
 const HEAD_ROWS = 256;
-/** Of the trusted memory: the rest is what the allocator and garbage take beyond what is counted (docs/results, bench `enclave`). */
-const PLANNED_SHARE = 0.8;
-const VIEWS = { float32: Float32Array, int8: Int8Array, uint8: Uint8Array } as const;
+const VIEWS = { float32: Float32Array, uint8: Uint8Array } as const;
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, length) => product * length, 1);
 const bytesOf = ({ shape, type }: SealedTensor): number => elements(shape) * VIEWS[type].BYTES_PER_ELEMENT;
@@ -241,10 +239,9 @@ export class EnclaveParts {
   #groupRows(stage: Block, hidden: Float32Array, tokens: number): number {
     const streamed = 2 * stage.weights.reduce((sum, weight) => sum + bytesOf(weight), 0);
     const weights = this.#resident() > 0 ? this.#resident() : streamed;
-    const free = this.#port.memoryBytes * PLANNED_SHARE - hidden.byteLength - weights;
+    const free = this.#port.memoryBytes - hidden.byteLength - weights;
     const oneRow = tokens * stage.activationBytes;
-    const needed = Math.ceil((hidden.byteLength + weights + oneRow) / PLANNED_SHARE);
-    if (free < oneRow) refuse('memory-exceeded', this.#port.memoryBytes, needed);
+    if (free < oneRow) refuse('memory-exceeded', this.#port.memoryBytes, hidden.byteLength + weights + oneRow);
     return Math.max(1, Math.floor(Math.min(free / stage.activationBytes, MAX_GROUP_TOKENS) / tokens));
   }
 

@@ -3,7 +3,7 @@
 
 /** A tensor given to or taken from a graph. */
 export interface PortTensor {
-  readonly data: Float32Array | Int32Array | BigInt64Array | Int8Array | Uint8Array;
+  readonly data: Float32Array | Int32Array | BigInt64Array | Uint8Array;
   readonly shape: readonly number[];
 }
 

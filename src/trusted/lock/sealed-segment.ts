@@ -9,7 +9,7 @@ import { Reader, Writer } from '../wire/codec.js';
 import { MalformedError } from '../wire/errors.js';
 import { MAX_PIECES, MAX_SEALED_INDEX_BYTES } from '../wire/limits.js';
 
-export type PieceType = 'float32' | 'int8' | 'uint8';
+export type PieceType = 'float32' | 'uint8';
 
 /** A tensor in a piece of its own, an input of its stage's graph. */
 export interface SealedTensor {

@@ -6,7 +6,6 @@ const TYPES = {
   Float32Array: 'float32',
   Int32Array: 'int32',
   BigInt64Array: 'int64',
-  Int8Array: 'int8',
   Uint8Array: 'uint8',
 } as const;
 
