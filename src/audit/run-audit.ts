@@ -93,7 +93,7 @@ export function sharedRuns(): SharedRuns {
   return { blackBox: new Map(), controls: new Map() };
 }
 
-/** At four texts a step and some 70 rows a text one pass over a million rows takes 3,600. */
+/** At four texts a step and some 110 rows a text one pass over a million rows takes 2,300. */
 const MOST_STEPS = 4000;
 
 /** Steps of whatever trains on `texts`: those asked for, and where one pass over the texts takes more, that pass, up to MOST_STEPS. */
