@@ -21,9 +21,9 @@ export function parseLlama2cVocabulary(bytes: Buffer): ScoredPiece[] {
 }
 
 /** Ids 0 to 2 are named as usual (`<unk>`, `<s>`, `</s>`); the original pads two of them with line breaks. */
-export function llama2cTokenizer(bytes: Buffer, config: DecoderConfig): TokenizerFiles {
+export function llama2cTokenizer(vocabulary: readonly ScoredPiece[], config: DecoderConfig): TokenizerFiles {
   const special = ['<unk>', '<s>', '</s>'];
-  const pieces = parseLlama2cVocabulary(bytes).map((piece, id) => ({ ...piece, text: special[id] ?? piece.text }));
+  const pieces = vocabulary.map((piece, id) => ({ ...piece, text: special[id] ?? piece.text }));
   const ids = new Map(pieces.map((piece, id) => [piece.text, id]));
   const added = special.map((content, id) => ({
     id,

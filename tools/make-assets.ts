@@ -1,88 +1,13 @@
 // Regenerates assets/ from the original files: the stories260K teacher as a Hugging Face directory and a slice of TinyStories.
 // Usage: node dist/tools/make-assets.js SOURCE (a folder with models/stories260K and text/tinystories).
-// The model is llama2.c's version 0 format; queries and keys are reordered for half-split RoPE, the head stays tied.
 
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { saveCheckpoint } from '../src/model/checkpoint/hf-directory.js';
-import { type MemoryTensor, memoryTensors } from '../src/model/checkpoint/memory-tensors.js';
-import { adjacentToHalfSplit } from '../src/model/checkpoint/rope-rows.js';
-import { type DecoderConfig, plainFeatures } from '../src/model/config.js';
-import { llama2cTokenizer } from './llama2c-tokenizer.js';
-
-const bosId = 1;
-
-/** Seven int32 of header, then float32 tensors; a positive vocabulary size means a tied head. */
-function parseModel(bytes: Buffer): { config: DecoderConfig; tensors: MemoryTensor[] } {
-  const header = (index: number): number => bytes.readInt32LE(index * 4);
-  const [hiddenSize, intermediateSize, layers, heads, keyHeads, vocabSize, length] = [0, 1, 2, 3, 4, 5, 6].map(
-    header,
-  ) as [number, number, number, number, number, number, number];
-  if (vocabSize < 0) throw new Error('Only models with a tied head are expected here.');
-  const headDim = hiddenSize / heads;
-  let position = 28;
-  const take = (...shape: number[]): Float32Array => {
-    const count = shape.reduce((product, size) => product * size, 1);
-    const values = new Float32Array(
-      bytes.buffer.slice(bytes.byteOffset + position, bytes.byteOffset + position + count * 4),
-    );
-    position += count * 4;
-    return values;
-  };
-  const tensors: MemoryTensor[] = [];
-  const add = (name: string, data: Float32Array, ...shape: number[]): void => {
-    tensors.push({ name, shape, data });
-  };
-  const perLayer = (name: string, reorder: boolean, ...shape: number[]): void => {
-    for (let layer = 0; layer < layers; layer++) {
-      const rows = take(...shape);
-      add(
-        `model.layers.${layer}.${name}.weight`,
-        reorder ? adjacentToHalfSplit(rows, headDim, hiddenSize) : rows,
-        ...shape,
-      );
-    }
-  };
-  add('model.embed_tokens.weight', take(vocabSize, hiddenSize), vocabSize, hiddenSize);
-  perLayer('input_layernorm', false, hiddenSize);
-  perLayer('self_attn.q_proj', true, hiddenSize, hiddenSize);
-  perLayer('self_attn.k_proj', true, keyHeads * headDim, hiddenSize);
-  perLayer('self_attn.v_proj', false, keyHeads * headDim, hiddenSize);
-  perLayer('self_attn.o_proj', false, hiddenSize, hiddenSize);
-  perLayer('post_attention_layernorm', false, hiddenSize);
-  perLayer('mlp.gate_proj', false, intermediateSize, hiddenSize);
-  perLayer('mlp.down_proj', false, hiddenSize, intermediateSize);
-  perLayer('mlp.up_proj', false, intermediateSize, hiddenSize);
-  add('model.norm.weight', take(hiddenSize), hiddenSize);
-  if (position + length * headDim * 4 !== bytes.length) throw new Error('The model file has an unexpected size.');
-  const config: DecoderConfig = {
-    ...plainFeatures,
-    modelType: 'llama',
-    vocabSize,
-    hiddenSize,
-    intermediateSize,
-    numHiddenLayers: layers,
-    numAttentionHeads: heads,
-    numKeyValueHeads: keyHeads,
-    headDim,
-    rmsNormEps: 1e-5,
-    ropeTheta: 10000,
-    ropeScaling: null,
-    maxPositionEmbeddings: length,
-    slidingWindow: null,
-    qkvBias: false,
-    outputBias: false,
-    mlpBias: false,
-    tieWordEmbeddings: true,
-    bosTokenId: bosId,
-    // The model ends a story with BOS, as llama2.c does; 2 is the unused </s> of its vocabulary.
-    eosTokenIds: [bosId, 2],
-    padTokenId: null,
-    initializerRange: 0.02,
-  };
-  return { config, tensors };
-}
+import { memoryTensors } from '../src/model/checkpoint/memory-tensors.js';
+import { parseLlama2cModel } from './llama2c-model.js';
+import { llama2cTokenizer, parseLlama2cVocabulary } from './llama2c-tokenizer.js';
 
 /** Whole stories from the start of a file, up to about `bytes`. */
 function slice(text: string, bytes: number): string {
@@ -94,8 +19,13 @@ function slice(text: string, bytes: number): string {
 async function makeModel(source: string, target: string, fixtures: string): Promise<void> {
   const model = await readFile(join(source, 'stories260K.bin'));
   const vocabulary = await readFile(join(source, 'tok512.bin'));
-  const { config, tensors } = parseModel(model);
-  await saveCheckpoint(target, config, memoryTensors(tensors), llama2cTokenizer(vocabulary, config));
+  const { config, tensors } = parseLlama2cModel(model);
+  await saveCheckpoint(
+    target,
+    config,
+    memoryTensors(tensors),
+    llama2cTokenizer(parseLlama2cVocabulary(vocabulary), config),
+  );
   await writeFile(join(target, 'LICENSE'), await readFile(join(source, 'LICENSE')));
   await writeFile(join(target, 'README.md'), modelReadme(sha256(model), sha256(vocabulary)));
   await mkdir(fixtures, { recursive: true });
