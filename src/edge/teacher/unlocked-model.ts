@@ -8,7 +8,8 @@ import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { describeFileError } from '../../model/files.js';
 import { readSegmentWeight, writeSegments } from '../../model/segment-weights.js';
-import { buildSegments } from '../../model/segments.js';
+import { buildSegments, type SegmentGraph } from '../../model/segments.js';
+import type { TensorSource } from '../../model/tensors.js';
 import { Accelerator, type RunnableSegment } from './accelerator.js';
 
 export interface UnlockedModel {
@@ -25,13 +26,26 @@ export function segmentsIn(folder: string, count: number): RunnableSegment[] {
   });
 }
 
-/** Opens a folder, GGUF file or hub id. Needs as much space in the temporary folder as the weights take in float32. */
-export async function openUnlockedModel(source: string, signal?: AbortSignal): Promise<UnlockedModel> {
-  const { config, tensors, tokenizer } = await openCheckpoint(source);
+/** Segments of a model that nobody has locked, loaded from a temporary folder, which `close` removes. */
+export interface OpenSegments {
+  readonly accelerator: Accelerator;
+  readonly folder: string;
+  /** Body, then head. */
+  readonly segments: readonly SegmentGraph[];
+  close(): Promise<void>;
+}
+
+/** Needs as much space in the temporary folder as the weights take in float32. */
+export async function openSegments(
+  config: DecoderConfig,
+  tensors: TensorSource,
+  signal?: AbortSignal,
+): Promise<OpenSegments> {
   const folder = await mkdtemp(join(tmpdir(), 'distillock-model-'));
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
-    await writeSegments(folder, buildSegments(config), (weight) => {
+    const segments = buildSegments(config);
+    await writeSegments(folder, segments, (weight) => {
       signal?.throwIfAborted();
       return readSegmentWeight(tensors, weight);
     });
@@ -40,10 +54,19 @@ export async function openUnlockedModel(source: string, signal?: AbortSignal): P
       await accelerator.close();
       await remove();
     };
-    return { config, tokenizer, accelerator, close };
+    return { accelerator, folder, segments, close };
   } catch (error) {
     await remove();
     throw describeFileError(error, folder, 'write');
+  }
+}
+
+/** Opens a folder, GGUF file or hub id. */
+export async function openUnlockedModel(source: string, signal?: AbortSignal): Promise<UnlockedModel> {
+  const { config, tensors, tokenizer } = await openCheckpoint(source);
+  try {
+    const { accelerator, close } = await openSegments(config, tensors, signal);
+    return { config, tokenizer, accelerator, close };
   } finally {
     await tensors.close();
   }
