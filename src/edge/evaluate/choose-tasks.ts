@@ -1,8 +1,8 @@
 // `--tasks text,classification=banking.jsonl,my-task.yaml`: which tasks are meant. Zone: edge.
 import { extname, resolve } from 'node:path';
 import { MalformedError } from '../../trusted/wire/errors.js';
-import { readTaskFile } from './task-file.js';
 import { TASKS, type Task } from './task.js';
+import { readTaskFile } from './task-file.js';
 
 /** Held-out text of the run's own data: perplexity, and KL and agreement with the teacher. */
 export const TEXT_TASK = 'text';

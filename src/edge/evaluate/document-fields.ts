@@ -8,7 +8,7 @@ const PATH = /^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*$/;
 const WHOLE_PATH = /^\{\{\s*([A-Za-z_][\w.]*)\s*\}\}$/;
 
 /** A field's value itself, or a template's text. Throws MalformedError('task-field') naming file, line and field. */
-export function valueOf(document: TaskDocument, expression: string): unknown {
+export function fieldValue(document: TaskDocument, expression: string): unknown {
   if (PATH.test(expression)) return lookUp(document, expression);
   const whole = WHOLE_PATH.exec(expression)?.[1];
   if (whole !== undefined) return lookUp(document, whole);
@@ -18,13 +18,18 @@ export function valueOf(document: TaskDocument, expression: string): unknown {
   } catch (error) {
     const { file, line } = document.origin;
     const reason = error instanceof Error ? error.message : String(error);
-    throw new MalformedError('task-template', `${file}:${line}: the template ${expression} fails: ${reason}`, {}, error);
+    throw new MalformedError(
+      'task-template',
+      `${file}:${line}: the template ${expression} fails: ${reason}`,
+      {},
+      error,
+    );
   }
 }
 
 /** The same as text; numbers are written out. */
 export function textOf(document: TaskDocument, expression: string): string {
-  const value = valueOf(document, expression);
+  const value = fieldValue(document, expression);
   if (typeof value === 'string') return value;
   if (typeof value === 'number') return String(value);
   throw fieldError(document, fieldName(expression), 'is not text');
@@ -32,7 +37,7 @@ export function textOf(document: TaskDocument, expression: string): string {
 
 /** The same as a list of at least two different texts. */
 export function textsOf(document: TaskDocument, expression: string): readonly string[] {
-  const value = valueOf(document, expression);
+  const value = fieldValue(document, expression);
   const field = fieldName(expression);
   if (!Array.isArray(value) || value.length < 2 || value.some((item) => typeof item !== 'string' || item === ''))
     throw fieldError(document, field, 'is not a list of two or more texts');

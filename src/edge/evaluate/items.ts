@@ -1,6 +1,6 @@
 // Documents → items: the prompt of each, what may be chosen, and what is right. Zone: edge.
 import { MalformedError } from '../../trusted/wire/errors.js';
-import { fieldError, fieldName, textOf, textsOf, valueOf } from './document-fields.js';
+import { fieldError, fieldName, fieldValue, textOf, textsOf } from './document-fields.js';
 import { readDocuments, type TaskDocument } from './read-documents.js';
 import type { Task } from './task.js';
 
@@ -53,7 +53,9 @@ async function promptOpening(task: Task, answerOf: (shot: TaskDocument) => strin
     const message = `${fewshot.file}: has ${shots.length} examples and num_fewshot is ${fewshot.count}`;
     throw new MalformedError('task-fewshot', message, { file: fewshot.file });
   }
-  const solved = shots.map((shot) => textOf(shot, task.docToText) + targetDelimiter + answerOf(shot) + fewshot.delimiter);
+  const solved = shots.map(
+    (shot) => textOf(shot, task.docToText) + targetDelimiter + answerOf(shot) + fewshot.delimiter,
+  );
   return description + solved.join('');
 }
 
@@ -72,10 +74,11 @@ function choicesOf({ docToChoice }: Task, document: TaskDocument, labels: readon
 
 /** A number is an index from 0; text is one of the choices, or else such a number. */
 function targetOf({ docToTarget }: Task, document: TaskDocument, choices: readonly string[]): number {
-  const value = valueOf(document, docToTarget!);
+  const value = fieldValue(document, docToTarget!);
   const asText = typeof value === 'string' ? choices.indexOf(value) : -1;
   if (asText >= 0) return asText;
-  const index = typeof value === 'number' ? value : typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : -1;
+  const index =
+    typeof value === 'number' ? value : typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : -1;
   if (Number.isInteger(index) && index >= 0 && index < choices.length) return index;
   const shown = choices.slice(0, 5).map((choice) => JSON.stringify(choice));
   const more = choices.length > 5 ? ` and ${choices.length - 5} more` : '';

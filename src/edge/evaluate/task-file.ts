@@ -6,8 +6,8 @@ import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { describeFileError } from '../../model/files.js';
 import { MalformedError } from '../../trusted/wire/errors.js';
-import { compileFilter, compileNormalisation, FILTERS, METRICS } from './task-metrics.js';
 import { defaultsOf, METRICS_OF, type Task } from './task.js';
+import { compileFilter, compileNormalisation, FILTERS, METRICS } from './task-metrics.js';
 
 const lines = z.union([z.string().transform((one) => [one]), z.array(z.string())]);
 const SCHEMA = z.strictObject({
@@ -71,7 +71,10 @@ export async function readTaskFile(file: string): Promise<TaskFile> {
   const result = SCHEMA.safeParse(given);
   if (!result.success) {
     const { path, message, code } = result.error.issues[0]!;
-    const field = code === 'unrecognized_keys' && path.length === 0 ? (result.error.issues[0] as z.core.$ZodIssueUnrecognizedKeys).keys[0]! : String(path[0]);
+    const field =
+      code === 'unrecognized_keys' && path.length === 0
+        ? (result.error.issues[0] as z.core.$ZodIssueUnrecognizedKeys).keys[0]!
+        : String(path[0]);
     const known = Object.keys(SCHEMA.shape).join(', ');
     const problem =
       code === 'unrecognized_keys' && path.length === 0
@@ -81,7 +84,12 @@ export async function readTaskFile(file: string): Promise<TaskFile> {
           : `${path.slice(1).join('.')} ${message}`.trim();
     throw refuse(lineOf[field] ?? 1, `field "${field}" ${problem}`, field);
   }
-  return { task: taskOf(result.data, file, (field, problem) => refuse(lineOf[field] ?? 1, `field "${field}" ${problem}`, field)), ignored };
+  return {
+    task: taskOf(result.data, file, (field, problem) =>
+      refuse(lineOf[field] ?? 1, `field "${field}" ${problem}`, field),
+    ),
+    ignored,
+  };
 }
 
 function taskOf(
@@ -115,7 +123,12 @@ function taskOf(
     until: given.generation_kwargs?.until ?? defaults.until,
     maxGenToks: given.generation_kwargs?.max_gen_toks ?? defaults.maxGenToks,
     metrics: given.metric_list?.map(({ metric }) => metric) ?? defaults.metrics,
-    filters: given.filter_list?.map((filter) => compileFilter(filter, (problem) => refuse('filter_list', problem))) ?? defaults.filters,
-    normalisation: exact === undefined ? defaults.normalisation : compileNormalisation(exact, (problem) => refuse('metric_list', problem)),
+    filters:
+      given.filter_list?.map((filter) => compileFilter(filter, (problem) => refuse('filter_list', problem))) ??
+      defaults.filters,
+    normalisation:
+      exact === undefined
+        ? defaults.normalisation
+        : compileNormalisation(exact, (problem) => refuse('metric_list', problem)),
   };
 }

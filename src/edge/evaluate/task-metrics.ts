@@ -46,7 +46,9 @@ const step: z.ZodType<FilterStep> = z.union([
     group_select: z.int().optional(),
   }),
 ]);
-export const FILTERS: z.ZodType<FilterEntry[]> = z.array(z.strictObject({ name: z.string().min(1), filter: z.array(step).min(1) })).min(1);
+export const FILTERS: z.ZodType<FilterEntry[]> = z
+  .array(z.strictObject({ name: z.string().min(1), filter: z.array(step).min(1) }))
+  .min(1);
 
 type Refuse = (problem: string) => MalformedError;
 

@@ -1,11 +1,6 @@
 // What a task is, and the table of those that can be named on the command line. Zone: edge.
 // Names and meanings are lm-evaluation-harness's where it has them; `classification`, `samples` and `fewshot_path` are ours.
-import {
-  type AnswerFilter,
-  GSM8K_FILTERS,
-  GSM8K_NORMALISATION,
-  type Normalisation,
-} from './measures/exact-match.js';
+import { type AnswerFilter, GSM8K_FILTERS, GSM8K_NORMALISATION, type Normalisation } from './measures/exact-match.js';
 
 export type OutputType = 'multiple_choice' | 'classification' | 'generate_until';
 export type MetricName = 'acc' | 'acc_norm' | 'exact_match' | 'rougeL';
