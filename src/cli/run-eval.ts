@@ -7,7 +7,6 @@ import { countTargets, type Example } from '../edge/data/example.js';
 import { checkLicence, dataFor, openStudentFor } from '../edge/distill.js';
 import { type ChosenTasks, chooseTasks, TEXT_TASK } from '../edge/evaluate/choose-tasks.js';
 import { PlainModel } from '../edge/evaluate/plain-model.js';
-import { Predictions } from '../edge/evaluate/predictions.js';
 import { type PreparedTask, prepareTask } from '../edge/evaluate/prepared-task.js';
 import { teacherTextResults, textResults } from '../edge/evaluate/results.js';
 import {
@@ -51,15 +50,14 @@ export async function runEval(options: EvalVerbOptions, context: Context): Promi
   const chosen = await chooseTasks(options.tasks);
   for (const line of chosen.notes) context.note(line);
   const teacher = await openConfiguredTeacher(config, context);
-  let predictions: Predictions | null = null;
+  const collected = new Collected(options.predictions);
   try {
-    predictions = options.predictions === null ? null : await Predictions.open(options.predictions);
-    return await evaluate({ options, config, teacher, context, collected: new Collected(predictions) }, chosen);
+    return await evaluate({ options, config, teacher, context, collected }, chosen);
   } catch (error) {
     if (!(error instanceof InterruptedError)) throw error;
     throw new InterruptedError('Run the same command again: the likelihoods that were captured are kept.');
   } finally {
-    await predictions?.close();
+    await collected.close();
     await teacher.close();
   }
 }
@@ -93,6 +91,7 @@ async function evaluate(job: Job, chosen: ChosenTasks): Promise<EvalResult> {
     context.note(`teacher cache: ${file} is ${reason}; it is captured anew`),
   );
   const chargedBefore = await announce(job, scorer.cost);
+  await collected.start();
   const rows = text && (await withProgress(job, 'teacher', TEXT_TASK, (settings) => scorer.textRows(settings)));
   if (asksTeacher) await askTeacher(job, scorer, tasks, rows && { rows, examples: text!.examples }, tokenizer);
   await teacher.unload();

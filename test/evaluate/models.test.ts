@@ -4,17 +4,21 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { createTeacherRows, type TeacherRows } from '../../src/edge/cache/rows.js';
 import { createConfig } from '../../src/edge/config.js';
+import { createBatches } from '../../src/edge/data/batches.js';
+import { createExample } from '../../src/edge/data/example.js';
 import { chooseTasks } from '../../src/edge/evaluate/choose-tasks.js';
 import { encodeChoice } from '../../src/edge/evaluate/encode.js';
 import { sumOfChoice } from '../../src/edge/evaluate/likelihood-plan.js';
 import { PlainModel } from '../../src/edge/evaluate/plain-model.js';
 import { type PreparedChoices, prepareTask } from '../../src/edge/evaluate/prepared-task.js';
-import { summarise } from '../../src/edge/evaluate/results.js';
+import { summarise, textResults } from '../../src/edge/evaluate/results.js';
 import { checkBudget, openTeacherScorer, scorePlain } from '../../src/edge/evaluate/score.js';
 import { openGate } from '../../src/edge/teacher/gate.js';
 import { forward } from '../../src/edge/teacher/pass.js';
-import { openStudent } from '../../src/edge/train/student.js';
+import { Evaluator } from '../../src/edge/train/evaluate.js';
+import { openStudent, randomStudent } from '../../src/edge/train/student.js';
 import { openTokenizer } from '../../src/model/tokenizer.js';
 import { temporaryFolder } from '../owner/tiny-model.js';
 import { charged, openLicensed, storiesFolder } from '../teacher/stories-teacher.js';
@@ -146,4 +150,42 @@ test('a budget that is too small is refused with both numbers', () => {
     code: 'budget-short',
     message: /16 positions \(6 .*15 left/,
   });
+});
+
+test('KL, agreement and likelihood of a text are what training measures, at temperature 2 as well', async (t) => {
+  const { model: teacher, tokenizer, student: large } = await stories(t);
+  const { hiddenSize, vocabSize } = large.config;
+  const shape = { ...large.config, hiddenSize: 32, intermediateSize: 48, numHiddenLayers: 1, numAttentionHeads: 4 };
+  const student = randomStudent({ ...shape, numKeyValueHeads: 2, headDim: 8 }, 7);
+  const texts = ['Once upon a time there was a boy.', 'Lily liked her red ball. She played all day.'];
+  const examples = texts.map((text) => {
+    const ids = tokenizer.encode(text);
+    return createExample(ids, new Uint8Array(ids.length).fill(1, 2));
+  });
+  const k = 16;
+  const rows: TeacherRows[] = [];
+  for (const { inputIds } of examples) {
+    const layout = { batch: 1, tokens: inputIds.length, lengths: [inputIds.length] };
+    const hidden = (await forward(teacher.accelerator, openGate, inputIds, layout)) as Float32Array;
+    const top = await teacher.accelerator.topK(hidden.subarray(hiddenSize, -hiddenSize), inputIds.length - 2, k, 2);
+    rows.push(createTeacherRows(k, top.ids, top.logprobs));
+  }
+  const readExample = (i: number): TeacherRows => rows[i]!;
+  const maxLength = Math.max(...examples.map(({ inputIds }) => inputIds.length));
+  const order = { batchSize: 2, maxLength, packing: false, seed: 1, shuffle: false, padTokenId: 0 };
+  const data = { examples, batches: createBatches(examples, order), teacher: { k, source: 'test', readExample } };
+  const evaluator = await Evaluator.open(student, data, { temperature: 2, chunkRows: 2 * maxLength });
+  t.after(() => evaluator.close());
+  const expected = await evaluator.evaluate(student);
+  const model = await PlainModel.open(student);
+  t.after(() => model.close());
+  const sums = await model.compare(examples, readExample, 2);
+  const results = summarise(textResults(sums), 1);
+  for (const measure of ['kl', 'nll', 'agreement'] as const)
+    assert.ok(Math.abs(results[measure]!.value - expected[measure]) < 1e-5, measure);
+  assert.equal(
+    sums.reduce((sum, { tokens }) => sum + tokens, 0),
+    expected.targets,
+  );
+  assert.ok(expected.kl > 0.5 && vocabSize === 512);
 });

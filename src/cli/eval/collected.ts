@@ -1,14 +1,25 @@
 // Results as models finish tasks: kept for the table, and written to the predictions file. Zone: edge.
-import type { Predictions } from '../../edge/evaluate/predictions.js';
+import { Predictions } from '../../edge/evaluate/predictions.js';
 import { type DocumentResult, summarise } from '../../edge/evaluate/results.js';
 import type { EvalCell, EvalMeasure, ModelRole } from '../verbs/eval.js';
 
 export class Collected {
   readonly #byTask: Map<string, Map<ModelRole, readonly DocumentResult[]>> = new Map();
-  readonly #predictions: Predictions | null;
+  readonly #file: string | null;
+  #predictions: Predictions | null = null;
 
-  constructor(predictions: Predictions | null) {
-    this.#predictions = predictions;
+  /** `file`: of the predictions, or null. */
+  constructor(file: string | null) {
+    this.#file = file;
+  }
+
+  /** Opens the predictions file: after everything else that can be refused, before anything is charged. */
+  async start(): Promise<void> {
+    if (this.#file !== null) this.#predictions = await Predictions.open(this.#file);
+  }
+
+  async close(): Promise<void> {
+    await this.#predictions?.close();
   }
 
   async add(task: string, role: ModelRole, results: readonly DocumentResult[]): Promise<void> {
