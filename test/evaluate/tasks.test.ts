@@ -121,6 +121,10 @@ test('faults of task files name file, line and field', async (t) => {
     'output_type: generate_until\ndataset_path: x\nfilter_list: [{name: a, filter: [{function: regex, regex_pattern: "("}]}]',
     /bad\.yaml:3: field "filter_list" has the pattern \(/,
   );
+  await refused(
+    'output_type: classification\ndataset_path: x\ndoc_to_choice: labels',
+    /bad\.yaml:3: field "doc_to_choice" is the list of all labels/,
+  );
   await assert.rejects(chooseTasks(['hellaswag']), { code: 'task-unknown', message: /classification=FILE\.jsonl/ });
   await assert.rejects(chooseTasks(['rouge=a', 'rouge=b']), { code: 'task-twice' });
   await assert.rejects(chooseTasks([join(folder, 'none.yaml')]), { code: 'file-missing' });

@@ -62,34 +62,29 @@ export async function readTaskFile(file: string): Promise<TaskFile> {
   const given: Record<string, unknown> = {};
   const lineOf: Record<string, number> = {};
   const ignored: string[] = [];
+  const values = document.toJS() as Record<string, unknown>;
   for (const { key } of contents.items) {
     const name = isScalar(key) ? String(key.value) : '?';
     lineOf[name] = isScalar(key) && key.range ? counter.linePos(key.range[0]).line : 1;
     if (IGNORED.has(name)) ignored.push(name);
-    else given[name] = (document.toJS() as Record<string, unknown>)[name];
+    else given[name] = values[name];
   }
+  const refuseField = (field: string, problem: string): MalformedError =>
+    refuse(lineOf[field] ?? 1, `field "${field}" ${problem}`, field);
   const result = SCHEMA.safeParse(given);
-  if (!result.success) {
-    const { path, message, code } = result.error.issues[0]!;
-    const field =
-      code === 'unrecognized_keys' && path.length === 0
-        ? (result.error.issues[0] as z.core.$ZodIssueUnrecognizedKeys).keys[0]!
-        : String(path[0]);
+  if (result.success) return { task: taskOf(result.data, file, refuseField), ignored };
+  const { field, problem } = describeIssue(result.error.issues[0]!, given);
+  throw refuseField(field, problem);
+}
+
+function describeIssue(issue: z.core.$ZodIssue, given: Record<string, unknown>): { field: string; problem: string } {
+  if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
     const known = Object.keys(SCHEMA.shape).join(', ');
-    const problem =
-      code === 'unrecognized_keys' && path.length === 0
-        ? `is not known here; known are ${known}`
-        : given[field] === undefined
-          ? 'is missing'
-          : `${path.slice(1).join('.')} ${message}`.trim();
-    throw refuse(lineOf[field] ?? 1, `field "${field}" ${problem}`, field);
+    return { field: issue.keys[0]!, problem: `is not known here; known are ${known}` };
   }
-  return {
-    task: taskOf(result.data, file, (field, problem) =>
-      refuse(lineOf[field] ?? 1, `field "${field}" ${problem}`, field),
-    ),
-    ignored,
-  };
+  const field = String(issue.path[0]);
+  if (given[field] === undefined) return { field, problem: 'is missing' };
+  return { field, problem: `${issue.path.slice(1).join('.')} ${issue.message}`.trim() };
 }
 
 function taskOf(
@@ -102,6 +97,11 @@ function taskOf(
   const count = given.num_fewshot ?? 0;
   if (count > 0 && given.fewshot_path === undefined)
     throw refuse('num_fewshot', 'needs fewshot_path, a jsonl file of solved examples');
+  if (given.output_type === 'classification' && typeof given.doc_to_choice === 'string')
+    throw refuse(
+      'doc_to_choice',
+      'is the list of all labels in a classification; leave it out to take those of the data',
+    );
   const allowed = METRICS_OF[given.output_type];
   const wrong = given.metric_list?.find(({ metric }) => !allowed.includes(metric));
   if (wrong !== undefined)
