@@ -20,6 +20,7 @@ import { type PreparedData, prepareData } from '../edge/prepare.js';
 import type { Student } from '../edge/train/student.js';
 import { openChatTemplate } from '../model/chat-template.js';
 import { readTokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
+import { buildSegments } from '../model/segments.js';
 import { openTokenizer } from '../model/tokenizer.js';
 import { EnvironmentError } from '../trusted/wire/errors.js';
 import { InterruptedError } from './errors.js';
@@ -156,6 +157,8 @@ async function openStudents(job: Job, data: Surroundings): Promise<{ role: Model
     const config = await loadConfig(file, { ...flags, model_name_or_path: baseline });
     students.push({ role: 'baseline', student: await openStudentFor(config, data) });
   }
+  // Throws for shapes that the runtime does not compute.
+  for (const { student } of students) buildSegments(student.config);
   return students;
 }
 
