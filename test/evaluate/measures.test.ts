@@ -54,12 +54,32 @@ test('exact match: strict and flexible answers of gsm8k, normalised', () => {
 test('multiple choice: sum, per character, ties, and what a bound leaves open', () => {
   const exact = (text: string, logprob: number, bounded = 0) => ({ text, logprob, bounded });
   const choices = [exact('no', -2), exact('certainly', -4.5), exact('🙂🙂', -2)];
-  assert.deepEqual(chooseBySum(choices), { index: 0, certain: true });
+  const right = { certainlyRight: true, possiblyRight: true };
+  const wrong = { certainlyRight: false, possiblyRight: false };
+  assert.deepEqual(chooseBySum(choices, 0), { index: 0, ...right });
+  assert.deepEqual(chooseBySum(choices, 2), { index: 0, ...wrong }, 'the first of equals');
   // −2/2, −4.5/9 and −2/2: an emoji is one character.
-  assert.deepEqual(chooseByLength(choices), { index: 1, certain: true });
-  assert.equal(chooseByLength([exact('🙂🙂', -1.8), exact('abcd', -4)]).index, 0);
-  assert.deepEqual(chooseBySum([exact('a', -3), exact('b', -4, 1)]), { index: 0, certain: true });
-  assert.deepEqual(chooseBySum([exact('a', -3, 1), exact('b', -4)]), { index: 0, certain: false });
+  assert.deepEqual(chooseByLength(choices, 1), { index: 1, ...right });
+  assert.equal(chooseByLength([exact('🙂🙂', -1.8), exact('abcd', -4)], 0).index, 0);
+  // An upper bound that loses has lost; one that wins may have lost.
+  const low = [exact('a', -3), exact('b', -4, 1)];
+  assert.deepEqual(
+    [chooseBySum(low, 0), chooseBySum(low, 1)],
+    [
+      { index: 0, ...right },
+      { index: 0, ...wrong },
+    ],
+  );
+  const high = [exact('a', -3, 1), exact('b', -4), exact('c', -5)];
+  const open = { certainlyRight: false, possiblyRight: true };
+  assert.deepEqual(
+    [0, 1, 2].map((target) => chooseBySum(high, target)),
+    [
+      { index: 0, ...open },
+      { index: 0, ...open },
+      { index: 0, ...wrong },
+    ],
+  );
 });
 
 test('KL over top-k and tail: by hand, and 0 for the teacher itself', () => {

@@ -63,25 +63,31 @@ export function showResult(
   print(`${targets}${cost}${left}.`);
 }
 
-function showCell(measure: string, { value, low, high, bounded }: EvalCell): string {
+function showCell(measure: string, { value, low, high, bounded, range }: EvalCell): string {
   const show = (x: number): string =>
-    SHARES.test(measure) ? (100 * x).toFixed(1) : measure === 'perplexity' ? formatNumber(x) : x.toFixed(4);
-  const sign = bounded === 0 ? '' : measure === 'nll' || measure === 'perplexity' ? '≥ ' : '~';
+    SHARES.test(measure)
+      ? (100 * x).toFixed(1)
+      : measure === 'perplexity'
+        ? formatNumber(x)
+        : x.toFixed(4).replace(/^-(?=0\.0+$)/, '');
+  if (range !== null) return `${show(range[0])} to ${show(range[1])} %`;
+  const sign = bounded === 0 ? '' : '≥ ';
   const unit = SHARES.test(measure) ? ' %' : '';
   const interval = low === null || high === null ? '' : ` [${show(low)}, ${show(high)}]`;
   return `${sign}${show(value)}${unit}${interval}`;
 }
 
-// What stands behind ~ and ≥.
+// What stands behind ≥ and ranges.
 function bounds(measures: readonly EvalMeasure[]): string[] {
   return measures.flatMap(({ task, measure, documents, models }) => {
     const bounded = models.teacher?.bounded ?? 0;
     if (bounded === 0 || measure === 'perplexity') return [];
-    const how =
+    const where = `${task}, ${TITLES[measure] ?? measure}, teacher: in ${bounded} of ${documents} documents`;
+    return [
       task === TEXT_TASK
-        ? 'tokens outside the released top k count with the upper bound of their probability'
-        : 'the choice that won has a token outside the released top k, which counts with the upper bound of its probability';
-    return [`${task}, ${TITLES[measure] ?? measure}, teacher: in ${bounded} of ${documents} documents ${how}.`];
+        ? `${where} tokens outside the released top k count with the upper bound of their probability.`
+        : `${where} the released top k do not decide whether the right choice wins; a larger loss_top_k decides more.`,
+    ];
   });
 }
 

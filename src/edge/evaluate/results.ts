@@ -15,6 +15,8 @@ import type { PreparedChoices, PreparedGeneration } from './prepared-task.js';
 export interface DocumentShare extends Share {
   /** The share rests on a bound: the teacher did not release what would be needed. */
   readonly bounded?: boolean;
+  /** What `sum` is at least and at most, where a choice is open. */
+  readonly range?: readonly [least: number, most: number];
 }
 
 export interface DocumentResult {
@@ -32,6 +34,8 @@ export interface MeasureResult {
   readonly documents: number;
   /** Documents whose share rests on a bound. */
   readonly bounded: number;
+  /** What the value is at least and at most, where choices are open; null when every document is decided. */
+  readonly range: readonly [least: number, most: number] | null;
 }
 
 /** A share of documents has Wilson's interval; everything else is resampled. */
@@ -57,7 +61,15 @@ function summariseOne(name: string, results: readonly DocumentResult[], seed: nu
     interval: found?.method ?? null,
     documents: shares.length,
     bounded: shares.filter((share) => share.bounded === true).length,
+    range: rangeOf(shares),
   };
+}
+
+function rangeOf(shares: readonly DocumentShare[]): MeasureResult['range'] {
+  if (shares.every(({ range }) => range === undefined || range[0] === range[1])) return null;
+  const side = (i: 0 | 1): number =>
+    ratioOf(shares.map(({ sum, weight, range }) => ({ sum: range?.[i] ?? sum, weight })));
+  return [side(0), side(1)];
 }
 
 /** A student's text: KL and agreement with the teacher, negative log-likelihood and perplexity; nats per token. */
@@ -95,11 +107,12 @@ export function teacherTextResults(
 export function choiceResults({ task, items, plan }: PreparedChoices, answers: readonly AskAnswer[]): DocumentResult[] {
   return items.map(({ choices, target, prompt }, document) => {
     const scored = choices.map((text, c) => ({ text, ...sumOfChoice(plan.places[document]![c]!, answers) }));
-    const chosen = { acc: chooseBySum(scored), acc_norm: chooseByLength(scored) };
+    const chosen = { acc: chooseBySum(scored, target), acc_norm: chooseByLength(scored, target) };
     const metrics = task.metrics.filter((metric) => metric === 'acc' || metric === 'acc_norm');
     const shares = metrics.map((metric) => {
-      const { index, certain } = chosen[metric];
-      return [metric, { sum: index === target ? 1 : 0, weight: 1, bounded: !certain }] as const;
+      const { index, certainlyRight, possiblyRight } = chosen[metric];
+      const range = [certainlyRight ? 1 : 0, possiblyRight ? 1 : 0] as const;
+      return [metric, { sum: index === target ? 1 : 0, weight: 1, bounded: range[0] !== range[1], range }] as const;
     });
     const prediction = {
       prompt,

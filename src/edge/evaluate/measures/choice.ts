@@ -1,5 +1,6 @@
 // Which of several continuations a model finds most likely: by the sum of log-probabilities, and by the sum per character. Zone: edge.
-// lm-eval's `acc` and `acc_norm`. A licensed teacher releases its top k only; what lies outside comes as an upper bound.
+// lm-eval's `acc` and `acc_norm`. A licensed teacher releases its top k only; what lies outside comes as an upper bound, so that a
+// choice may be right for certain, wrong for certain, or open.
 
 /** A choice as a model scores it. */
 export interface ScoredChoice {
@@ -11,25 +12,30 @@ export interface ScoredChoice {
 }
 
 export interface Chosen {
-  /** The most likely choice; the first of equals. */
+  /** The choice with the highest score, bounds taken as scores; the first of equals. */
   readonly index: number;
-  /** False when a bound had to stand in and another choice could be the most likely one. */
-  readonly certain: boolean;
+  /** Whether the right choice wins whatever the bounded tokens are. */
+  readonly certainlyRight: boolean;
+  /** Whether it can win. Without bounds both say the same. */
+  readonly possiblyRight: boolean;
 }
 
 /** By the sum of log-probabilities (`acc`). */
-export function chooseBySum(choices: readonly ScoredChoice[]): Chosen {
-  return choose(choices, () => 1);
+export function chooseBySum(choices: readonly ScoredChoice[], target: number): Chosen {
+  return choose(choices, target, () => 1);
 }
 
 /** By the sum divided by the characters of the choice (`acc_norm`), as Python counts them: code points. */
-export function chooseByLength(choices: readonly ScoredChoice[]): Chosen {
-  return choose(choices, ({ text }) => Math.max(1, [...text].length));
+export function chooseByLength(choices: readonly ScoredChoice[], target: number): Chosen {
+  return choose(choices, target, ({ text }) => Math.max(1, [...text].length));
 }
 
-// An upper bound that loses has lost for certain; one that wins has not won.
-function choose(choices: readonly ScoredChoice[], lengthOf: (choice: ScoredChoice) => number): Chosen {
-  const scores = choices.map((choice) => choice.logprob / lengthOf(choice));
-  const index = scores.reduce((best, score, i) => (score > scores[best]! ? i : best), 0);
-  return { index, certain: choices[index]!.bounded === 0 };
+function choose(choices: readonly ScoredChoice[], target: number, lengthOf: (choice: ScoredChoice) => number): Chosen {
+  const most = choices.map((choice) => choice.logprob / lengthOf(choice));
+  const least = choices.map(({ bounded }, i) => (bounded > 0 ? Number.NEGATIVE_INFINITY : most[i]!));
+  const index = most.reduce((best, score, i) => (score > most[best]! ? i : best), 0);
+  // The first of equals wins.
+  const wins = (own: number, others: readonly number[]): boolean =>
+    others.every((other, i) => i === target || (i < target ? own > other : own >= other));
+  return { index, certainlyRight: wins(least[target]!, most), possiblyRight: wins(most[target]!, least) };
 }
