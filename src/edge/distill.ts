@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { TokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
 import { lockRunFolder } from '../model/run-lock.js';
-import { openTokenizer } from '../model/tokenizer.js';
+import { openTokenizer, type Tokenizer } from '../model/tokenizer.js';
 import { EnvironmentError, MalformedError, PolicyError, UnsupportedError } from '../trusted/wire/errors.js';
 import { MAX_RELEASE_ENTRIES } from '../trusted/wire/limits.js';
 import { openTeacherCache, type TeacherCache } from './cache/teacher-cache.js';
@@ -127,7 +127,10 @@ export async function distillFrom(
 }
 
 /** Opens the student; refuses one whose tokenizer is not the teacher's. Throws MalformedError('tokenizer-mismatch'). */
-export async function openStudentFor(config: Config, data: PreparedData): Promise<Student> {
+export async function openStudentFor(
+  config: Config,
+  data: Pick<PreparedData, 'tokenizer' | 'tokenizerFiles'>,
+): Promise<Student> {
   const student = await openStudent(config.model_name_or_path, config.seed);
   if (student.tokenizer !== null) {
     const own = await openTokenizer(student.tokenizer);
@@ -179,28 +182,52 @@ export async function capture(
   data: PreparedData,
   { examples }: Prepared,
   purpose: 'train' | 'evaluation',
-  { events = {}, signal }: DistillOptions,
+  options: DistillOptions,
 ): Promise<{ cache: TeacherCache; outcome: CaptureOutcome }> {
+  const cache = await openCacheFor(config, source, data.tokenizer, examples, options.events?.onSetAside);
+  const outcome = await captureInto(cache, config, source, examples, {
+    onProgress: (progress) => options.events?.onCapture?.(purpose, progress),
+    ...(options.signal ? { signal: options.signal } : {}),
+  });
+  return { cache, outcome };
+}
+
+/** The cache of these examples' rows at the configuration's top k and temperature, with whatever it has. */
+export function openCacheFor(
+  config: Config,
+  source: TeacherSource,
+  tokenizer: Pick<Tokenizer, 'hash'>,
+  examples: readonly Example[],
+  onSetAside?: DistillEvents['onSetAside'],
+): Promise<TeacherCache> {
   const key = {
     bundleId: source.cacheId,
-    tokenizerHash: data.tokenizer.hash,
+    tokenizerHash: tokenizer.hash,
     textHash: hashExamples(examples),
     k: config.loss_top_k,
     temperature: config.kd_temperature,
     precision: config.cache_precision,
     vocabSize: source.vocabSize,
   };
-  const cache = await openTeacherCache(config.cache_dir, key, examples.map(countTargets), {
-    onSetAside: ({ file, reason }) => events.onSetAside?.(file, reason),
+  return openTeacherCache(config.cache_dir, key, examples.map(countTargets), {
+    onSetAside: ({ file, reason }) => onSetAside?.(file, reason),
   });
-  const outcome = await captureTeacher(source.accelerator, source.gate, examples, cache, {
+}
+
+/** Captures what a cache of `openCacheFor` lacks. */
+export function captureInto(
+  cache: TeacherCache,
+  config: Config,
+  source: TeacherSource,
+  examples: readonly Example[],
+  options: Pick<CaptureOptions, 'onProgress' | 'signal'>,
+): Promise<CaptureOutcome> {
+  return captureTeacher(source.accelerator, source.gate, examples, cache, {
     k: config.loss_top_k,
     temperature: config.kd_temperature,
     batchTokens: source.batchTokens,
-    onProgress: (progress) => events.onCapture?.(purpose, progress),
-    ...(signal ? { signal } : {}),
+    ...options,
   });
-  return { cache, outcome };
 }
 
 /** Examples, their batches and the cache's rows, as training wants them. */

@@ -125,12 +125,28 @@ test('distill: every setting is a flag that reaches the configuration', async ()
   assert.match(help, /Teacher and loss:\n +--kd_ratio <X>/);
 });
 
-test('eval takes its settings only', async () => {
+test('eval takes its settings only, and tasks, models and a baseline', async () => {
   assert.deepEqual((await parse('eval c.yaml --max_length 128')).result, {
     file: 'c.yaml',
     flags: { max_length: '128' },
+    tasks: ['text'],
+    models: ['student', 'teacher'],
+    limit: null,
+    predictions: null,
   });
   assert.equal((await parse('eval c.yaml --learning_rate 1')).code, 2);
+  const { result } = await parse('eval c.yaml --tasks text,gsm8k=a.jsonl --baseline b --limit 5 --predictions p.jsonl');
+  assert.deepEqual(
+    [result.tasks, result.models],
+    [
+      ['text', 'gsm8k=a.jsonl'],
+      ['student', 'teacher', 'baseline'],
+    ],
+  );
+  assert.deepEqual([result.baseline, result.limit, result.predictions], ['b', 5, 'p.jsonl']);
+  assert.deepEqual((await parse('eval c.yaml --models student')).result.models, ['student']);
+  for (const bad of ['--models pupil', '--models baseline', '--limit 0', '--tasks ,'])
+    assert.equal((await parse(`eval c.yaml ${bad}`)).code, 2, bad);
 });
 
 test('every verb of the table is what its line says, has an example that starts with its name, and a group if two words', async () => {

@@ -69,7 +69,7 @@ export const VERBS: readonly VerbEntry[] = [
   },
   {
     name: 'eval',
-    summary: 'measure a student against its teacher on held-out text (edge)',
+    summary: 'measure a student, its teacher and a baseline on held-out text and tasks (edge)',
     load: async () => anyVerb((await import('./eval.js')).evalVerb),
   },
   {

@@ -39,13 +39,7 @@ export async function captureTeacher(
   const started = performance.now();
   cache.verify();
   const missing = cache.missingShards();
-  const totalRows = missing.reduce((sum, shard) => {
-    const [start, end] = cache.examplesOf(shard);
-    const kept = cache.kept(shard);
-    return examples
-      .slice(start, end)
-      .reduce((n, example, i) => n + (kept.has(start + i) ? 0 : countTargets(example)), sum);
-  }, 0);
+  const totalRows = missingRows(examples, cache);
   let rows = 0;
   let tokens = 0;
   const accelerator = missing.length === 0 ? null : await openAccelerator();
@@ -72,6 +66,17 @@ export async function captureTeacher(
     await cache.finishShard(shard);
   }
   return { rows, tokens, seconds: seconds(), interrupted: false };
+}
+
+/** Positions that a capture would release and charge: those of examples that the cache does not hold. */
+export function missingRows(examples: readonly Example[], cache: TeacherCache): number {
+  return cache.missingShards().reduce((sum, shard) => {
+    const [start, end] = cache.examplesOf(shard);
+    const kept = cache.kept(shard);
+    return examples
+      .slice(start, end)
+      .reduce((n, example, i) => n + (kept.has(start + i) ? 0 : countTargets(example)), sum);
+  }, 0);
 }
 
 /** Groups examples of similar length so that a batch, padded to its longest, stays within `batchTokens`. Indices into `examples`. */

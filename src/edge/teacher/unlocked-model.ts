@@ -8,7 +8,7 @@ import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { describeFileError } from '../../model/files.js';
 import { readSegmentWeight, type WeightData, writeSegments } from '../../model/segment-weights.js';
-import { buildSegments } from '../../model/segments.js';
+import { buildSegments, type SegmentGraph } from '../../model/segments.js';
 import type { TensorSource } from '../../model/tensors.js';
 import type { SegmentWeight } from '../../model/weights.js';
 import { Accelerator, type RunnableSegment } from './accelerator.js';
@@ -27,20 +27,33 @@ export function segmentsIn(folder: string, count: number): RunnableSegment[] {
   });
 }
 
+/** Segments of a model that nobody has locked, loaded from a temporary folder, which `close` removes. */
+export interface OpenSegments {
+  readonly accelerator: Accelerator;
+  readonly folder: string;
+  /** Body, then head. */
+  readonly segments: readonly SegmentGraph[];
+  close(): Promise<void>;
+}
+
+/** How the weights are read: whole, or in tiles. */
+export type WeightReader = (tensors: TensorSource, weight: SegmentWeight) => WeightData;
+
 /**
- * Opens a folder, GGUF file or hub id. Needs as much space in the temporary folder as the weights take in float32, and room for the largest
- * of them in memory, twice, unless `read` gives them in tiles.
+ * Needs as much space in the temporary folder as the weights take in float32, and room for the largest of them in memory, twice, unless
+ * `read` gives them in tiles.
  */
-export async function openUnlockedModel(
-  source: string,
+export async function openSegments(
+  config: DecoderConfig,
+  tensors: TensorSource,
   signal?: AbortSignal,
-  read: (tensors: TensorSource, weight: SegmentWeight) => WeightData = readSegmentWeight,
-): Promise<UnlockedModel> {
-  const { config, tensors, tokenizer } = await openCheckpoint(source);
+  read: WeightReader = readSegmentWeight,
+): Promise<OpenSegments> {
   const folder = await mkdtemp(join(tmpdir(), 'distillock-model-'));
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
-    await writeSegments(folder, buildSegments(config), (weight) => {
+    const segments = buildSegments(config);
+    await writeSegments(folder, segments, (weight) => {
       signal?.throwIfAborted();
       return read(tensors, weight);
     });
@@ -49,10 +62,23 @@ export async function openUnlockedModel(
       await accelerator.close();
       await remove();
     };
-    return { config, tokenizer, accelerator, close };
+    return { accelerator, folder, segments, close };
   } catch (error) {
     await remove();
     throw describeFileError(error, folder, 'write');
+  }
+}
+
+/** Opens a folder, GGUF file or hub id. */
+export async function openUnlockedModel(
+  source: string,
+  signal?: AbortSignal,
+  read?: WeightReader,
+): Promise<UnlockedModel> {
+  const { config, tensors, tokenizer } = await openCheckpoint(source);
+  try {
+    const { accelerator, close } = await openSegments(config, tensors, signal, read);
+    return { config, tokenizer, accelerator, close };
   } finally {
     await tensors.close();
   }
