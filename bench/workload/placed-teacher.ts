@@ -100,15 +100,16 @@ export function prefill(
   };
 }
 
-/** `steps` single tokens after a prompt, each released. */
+/** `steps` single tokens after a prompt, greedy as `generate` goes: each is the most likely one of the row released before it. */
 export function decode({ accelerator, gate }: Teacher, prompt: Int32Array, steps: number): () => Promise<void> {
   return async () => {
     let { cache } = await forwardNext(accelerator, gate, prompt, null);
+    let token = Int32Array.of(prompt.at(-1)!);
     for (let step = 0; step < steps; step += 1) {
-      const next = await forwardNext(accelerator, gate, Int32Array.of(step + 5), cache);
+      const next = await forwardNext(accelerator, gate, token, cache);
       cache = next.cache;
       const rows = await askRows(accelerator, next.hidden, Int32Array.of(0), session.topK, session.temperature);
-      await releaseRows(gate, rows);
+      token = (await releaseRows(gate, rows)).tokenIds.slice(0, 1);
     }
   };
 }
