@@ -6,6 +6,7 @@ import { capture, dataFor, licensedSource, openStudentFor } from '../edge/distil
 import { type Prepared, type PreparedData, prepareData } from '../edge/prepare.js';
 import type { LockedTeacher } from '../edge/teacher/locked-teacher.js';
 import type { TrainingData } from '../edge/train/training-data.js';
+import { ADAPTER_CONFIG } from '../model/checkpoint/peft.js';
 import { EnvironmentError } from '../trusted/wire/errors.js';
 import { describeData } from './describe-data.js';
 import { InterruptedError } from './errors.js';
@@ -32,7 +33,7 @@ export async function runEval(file: string | undefined, flags: ConfigFlags, cont
     const { licence } = await teacher.client.status();
     const budgetLeft = licence?.remainingTokens ?? null;
     const result = {
-      student: config.model_name_or_path,
+      student: config.adapter_name_or_path ?? config.model_name_or_path,
       kl,
       nll,
       agreement,
@@ -50,9 +51,10 @@ export async function runEval(file: string | undefined, flags: ConfigFlags, cont
 
 /** A student named by a flag, else the one that the run has written, else the one that the run starts from. */
 function chooseStudent(config: Config, flags: ConfigFlags): Config {
-  const written = existsSync(join(config.output_dir, 'config.json'));
-  if (flags.model_name_or_path !== undefined || !written) return config;
-  return { ...config, model_name_or_path: config.output_dir };
+  if (flags.model_name_or_path !== undefined || flags.adapter_name_or_path !== undefined) return config;
+  const written = (file: string): boolean => existsSync(join(config.output_dir, file));
+  if (written('config.json')) return { ...config, model_name_or_path: config.output_dir, adapter_name_or_path: null };
+  return written(ADAPTER_CONFIG) ? { ...config, adapter_name_or_path: config.output_dir } : config;
 }
 
 async function captureHeldOut(

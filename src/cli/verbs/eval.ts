@@ -10,7 +10,14 @@ export interface EvalVerbOptions {
 }
 
 const SETTINGS: readonly ConfigName[] = [
-  ...(['model_name_or_path', 'teacher_model_name_or_path', 'dataset', 'output_dir', 'owner_key'] as const),
+  ...([
+    'model_name_or_path',
+    'adapter_name_or_path',
+    'teacher_model_name_or_path',
+    'dataset',
+    'output_dir',
+    'owner_key',
+  ] as const),
   ...([
     'enclave_state_dir',
     'tee_memory',
@@ -54,10 +61,16 @@ export const evalHelp: VerbHelp<EvalVerbOptions> = {
       'distillock eval config.yaml --model_name_or_path other-student --eval_dataset test.jsonl',
       'another student, other text',
     ],
+    ['distillock eval config.yaml --model_name_or_path base --adapter lora-out', 'a base with adapters'],
   ],
-  define: (command: Command): void => addConfigFlags(command, SETTINGS),
+  define(command: Command): void {
+    addConfigFlags(command, SETTINGS);
+    command.option('--adapter <dir>', 'the same as --adapter_name_or_path');
+  },
   parse(command: Command): EvalVerbOptions {
-    return { file: command.args[0], flags: givenFlags(command) };
+    const { adapter } = command.opts<{ readonly adapter: string | undefined }>();
+    const named = adapter === undefined ? {} : { adapter_name_or_path: adapter };
+    return { file: command.args[0], flags: { ...givenFlags(command), ...named } };
   },
 };
 

@@ -3,7 +3,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openCheckpoint } from '../../model/checkpoint/open.js';
+import { openAdapted, openCheckpoint } from '../../model/checkpoint/open.js';
 import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { describeFileError } from '../../model/files.js';
@@ -28,15 +28,18 @@ export function segmentsIn(folder: string, count: number): RunnableSegment[] {
 }
 
 /**
- * Opens a folder, GGUF file or hub id. Needs as much space in the temporary folder as the weights take in float32, and room for the largest
+ * Opens a folder, GGUF file or hub id, with the adapters of a PEFT folder where one is given. Needs as much space in the temporary folder as the weights take in float32, and room for the largest
  * of them in memory, twice, unless `read` gives them in tiles.
  */
 export async function openUnlockedModel(
   source: string,
   signal?: AbortSignal,
   read: (tensors: TensorSource, weight: SegmentWeight) => WeightData = readSegmentWeight,
+  adapter?: string,
 ): Promise<UnlockedModel> {
-  const { config, tensors, tokenizer } = await openCheckpoint(source);
+  const { config, tensors, tokenizer } = await (adapter === undefined
+    ? openCheckpoint(source)
+    : openAdapted(adapter, source));
   const folder = await mkdtemp(join(tmpdir(), 'distillock-model-'));
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
