@@ -95,7 +95,11 @@ test('adapters learn from the teacher, are trained on, fused and generated from'
   const again = await run(['fuse', '--adapter', config.output_dir, '--out', fused]);
   assert.ok(again.code !== 0 && again.err.includes('already holds a model'), again.err);
   const text: string[] = [];
-  const models = [['--model', fused], ['--model', config.output_dir], ['--model', base, '--adapter', config.output_dir]];
+  const models = [
+    ['--model', fused],
+    ['--model', config.output_dir],
+    ['--model', base, '--adapter', config.output_dir],
+  ];
   for (const model of models) {
     const said = await run(['generate', ...model, '--prompt', 'Once upon a time', '--max_new_tokens', '8', '--json']);
     assert.equal(said.code, 0, said.err);
