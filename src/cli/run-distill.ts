@@ -155,6 +155,11 @@ function pairsOf(result: DistillResult): [string, string][] {
   ];
 }
 
+function weightsOf({ student: { parameters, trained } }: DistillOutcome): [string, string][] {
+  const frozen = trained === parameters ? '' : `, ${formatNumber(trained)} of them trained`;
+  return [['student weights', `${formatNumber(parameters)}${frozen}`]];
+}
+
 function summary(result: DistillResult, { colour }: Context): string {
   return renderPairs([...pairsOf(result), ['report', result.report]], colour);
 }
@@ -164,7 +169,7 @@ async function reportOf(config: Config, outcome: DistillOutcome, result: Distill
   return renderReport({
     title: 'distillock: distillation',
     simulated: config.platform === 'simulated',
-    summary: [['student weights', formatNumber(outcome.student.parameters)], ...pairsOf(result)],
+    summary: [...weightsOf(outcome), ...pairsOf(result)],
     tables: [],
     curves: curvesOf({ student: lines }),
     // The code buys nothing twice, but a report is handed around.

@@ -17,8 +17,10 @@ import {
   type TeacherScorer,
 } from '../edge/evaluate/score.js';
 import { type PreparedData, prepareData } from '../edge/prepare.js';
+import { mergeAdapters } from '../edge/train/adapters.js';
 import type { Student } from '../edge/train/student.js';
 import { openChatTemplate } from '../model/chat-template.js';
+import { ADAPTER_CONFIG } from '../model/checkpoint/peft.js';
 import { readTokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
 import { buildSegments } from '../model/segments.js';
 import { openTokenizer } from '../model/tokenizer.js';
@@ -66,9 +68,10 @@ export async function runEval(options: EvalVerbOptions, context: Context): Promi
 
 /** A student named by a flag, else the one that the run has written, else the one that the run starts from. */
 function chooseStudent(config: Config, flags: ConfigFlags): Config {
-  const written = existsSync(join(config.output_dir, 'config.json'));
-  if (flags.model_name_or_path !== undefined || !written) return config;
-  return { ...config, model_name_or_path: config.output_dir };
+  if (flags.model_name_or_path !== undefined || flags.adapter_name_or_path !== undefined) return config;
+  const written = (file: string): boolean => existsSync(join(config.output_dir, file));
+  if (written('config.json')) return { ...config, model_name_or_path: config.output_dir, adapter_name_or_path: null };
+  return written(ADAPTER_CONFIG) ? { ...config, adapter_name_or_path: config.output_dir } : config;
 }
 
 async function evaluate(job: Job, chosen: ChosenTasks): Promise<EvalResult> {
@@ -121,7 +124,7 @@ async function evaluate(job: Job, chosen: ChosenTasks): Promise<EvalResult> {
   const own = (measure: string): number | null =>
     measures.find((line) => line.task === TEXT_TASK && line.measure === measure)?.models.student?.value ?? null;
   const result: EvalResult = {
-    student: config.model_name_or_path,
+    student: config.adapter_name_or_path ?? config.model_name_or_path,
     baseline: options.models.includes('baseline') ? options.baseline! : null,
     kl: own('kl'),
     nll: own('nll'),
@@ -154,14 +157,24 @@ async function tokenizerOf(folder: string): Promise<Surroundings> {
 async function openStudents(job: Job, data: Surroundings): Promise<{ role: ModelRole; student: Student }[]> {
   const { models, baseline, file, flags } = job.options;
   const students: { role: ModelRole; student: Student }[] = [];
-  if (models.includes('student')) students.push({ role: 'student', student: await openStudentFor(job.config, data) });
+  if (models.includes('student')) students.push({ role: 'student', student: await openMerged(job.config, data) });
   if (models.includes('baseline')) {
-    const config = await loadConfig(file, { ...flags, model_name_or_path: baseline });
-    students.push({ role: 'baseline', student: await openStudentFor(config, data) });
+    // The run's adapters are the student's.
+    const config = {
+      ...(await loadConfig(file, { ...flags, model_name_or_path: baseline })),
+      adapter_name_or_path: null,
+    };
+    students.push({ role: 'baseline', student: await openMerged(config, data) });
   }
   // Throws for shapes that the runtime does not compute.
   for (const { student } of students) buildSegments(student.config);
   return students;
+}
+
+/** Adapters become part of the weights: what is evaluated is one model. */
+async function openMerged(config: Config, data: Parameters<typeof openStudentFor>[1]): Promise<Student> {
+  const student = await openStudentFor(config, data);
+  return student.lora === undefined ? student : mergeAdapters(student, student.lora);
 }
 
 /** Says what the teacher's answers will cost and refuses what the budget cannot pay; gives what was charged so far. */

@@ -63,6 +63,15 @@ export interface Config {
   readonly adam_beta2: number;
   readonly adam_epsilon: number;
   readonly max_grad_norm: number;
+  readonly use_peft: boolean;
+  readonly adapter_name_or_path: string | null;
+  /** Null unless use_peft is; the same for the other settings of LoRA. */
+  readonly lora_r: number | null;
+  readonly lora_alpha: number | null;
+  readonly lora_dropout: number;
+  readonly lora_target_modules: readonly string[] | null;
+  readonly modules_to_save: readonly string[] | null;
+  readonly use_rslora: boolean | null;
   readonly seed: number;
   readonly logging_steps: number;
   readonly eval_steps: number;
@@ -119,6 +128,18 @@ const resume: Kind<boolean | string> = {
   schema: z.union([z.boolean(), z.string().min(1)]),
   reads: 'path',
   placeholder: 'true|DIR',
+};
+
+/** A list, or as a flag names with commas between them. */
+const names: Kind<readonly string[]> = {
+  schema: z
+    .union([
+      z.string().transform((text) => text.split(/[\s,]+/).filter((name) => name !== '')),
+      z.array(z.string().min(1)),
+    ])
+    .refine((list) => list.length > 0, 'name at least one module') as unknown as z.ZodType<readonly string[]>,
+  reads: 'text',
+  placeholder: 'NAMES',
 };
 
 type Keys<Names extends ConfigName> = { readonly [Name in Names]: ConfigKey<Config[Name]> };
@@ -260,6 +281,23 @@ export const CONFIG_KEYS: Keys<ConfigName> = {
   adam_epsilon: optional(positive, 1e-8, 'AdamW epsilon'),
   max_grad_norm: optional(notNegative, 1, 'clip the gradient to this norm; 0 does not clip'),
 
+  use_peft: optional(flag, false, 'train low-rank adapters (LoRA); the weights of the student stay as they are'),
+  adapter_name_or_path: optional(
+    orNull(path),
+    null,
+    'PEFT folder: adapters that the student has, to train on or to measure',
+  ),
+  lora_r: optional(orNull(count), null, 'rank of the adapters (default: 16)'),
+  lora_alpha: optional(orNull(positive), null, 'the adapters count lora_alpha / lora_r times (default: 32)'),
+  lora_dropout: optional(share, 0, 'only 0 is possible'),
+  lora_target_modules: optional(
+    orNull(names),
+    null,
+    'layers that get adapters, by the end of their name, such as q_proj,v_proj (default: all-linear, those of the blocks)',
+  ),
+  modules_to_save: optional(orNull(names), null, 'modules trained in full beside the adapters, such as lm_head'),
+  use_rslora: optional(orNull(flag), null, 'rank-stabilised: lora_alpha / √lora_r times'),
+
   seed: optional(fromZero, 42, 'initialisation, data order and split'),
   logging_steps: optional(count, 10, 'optimiser steps between lines of metrics.jsonl'),
   eval_steps: optional(count, 100, 'optimiser steps between evaluations'),
@@ -279,6 +317,7 @@ export const CONFIG_SECTIONS: readonly (readonly [title: string, first: ConfigNa
   ['Data', 'dataset_format'],
   ['Teacher and loss', 'kd_ratio'],
   ['Training', 'num_train_epochs'],
+  ['Adapters', 'use_peft'],
   ['Run', 'seed'],
 ];
 

@@ -10,6 +10,7 @@ import { describeFileError } from '../model/files.js';
 import { MalformedError, UnsupportedError } from '../trusted/wire/errors.js';
 import { entriesOf } from './config-entries.js';
 import { CONFIG_KEYS, type Config, type ConfigName } from './config-keys.js';
+import { settleLora } from './lora-settings.js';
 import { settleLoss } from './loss-settings.js';
 
 export { CONFIG_KEYS, CONFIG_SECTIONS, type Config, type ConfigKey, type ConfigName } from './config-keys.js';
@@ -52,21 +53,25 @@ const ELSEWHERE: Readonly<Record<string, ConfigName>> = {
   text_column: 'dataset_text_field',
   label_column: 'dataset_label_field',
   prompt_template: 'dataset_prompt_template',
+  adapter: 'adapter_name_or_path',
+  adapter_path: 'adapter_name_or_path',
+  resume_adapter_file: 'adapter_name_or_path',
+  lora_model_dir: 'adapter_name_or_path',
+  lora: 'use_peft',
+  fine_tune_type: 'use_peft',
+  rank: 'lora_r',
+  r: 'lora_r',
+  lora_rank: 'lora_r',
+  dropout: 'lora_dropout',
+  target_modules: 'lora_target_modules',
+  lora_target_linear: 'lora_target_modules',
+  lora_modules_to_save: 'modules_to_save',
   truncation: 'excess_length_strategy',
 };
 
 /** Known from TRL, not possible yet: better said than guessed at. */
 const NOT_YET: ReadonlySet<string> = new Set([
-  ...[
-    'use_peft',
-    'lora_r',
-    'lora_alpha',
-    'lora_dropout',
-    'lora_target_modules',
-    'lmbda',
-    'seq_kd',
-    'max_completion_length',
-  ],
+  ...['lmbda', 'seq_kd', 'max_completion_length', 'use_dora', 'load_in_4bit', 'load_in_8bit'],
   ...['report_to', 'gradient_checkpointing', 'bf16', 'fp16'],
 ]);
 
@@ -151,7 +156,8 @@ function checked(given: ReadonlyMap<ConfigName, Given>): Config {
     throw new MalformedError('setting-value', message, { name: 'group_by_length' });
   }
   refuseUnless(given, 'loss_add_tail', config.loss_add_tail === true, 'true is: without a tail the KL can go negative');
-  return settleLoss(config as unknown as Config, (name) => given.get(name)?.where ?? null);
+  const whereGiven = (name: ConfigName): string | null => given.get(name)?.where ?? null;
+  return settleLora(settleLoss(config as unknown as Config, whereGiven), whereGiven);
 }
 
 /** A value that the table allows and this version cannot do: refused, never ignored. */

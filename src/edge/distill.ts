@@ -2,6 +2,7 @@
 // Zone: edge. DESIGN section 8.
 import { readdir } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { ADAPTER_WEIGHTS } from '../model/checkpoint/peft.js';
 import type { TokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
 import { lockRunFolder } from '../model/run-lock.js';
 import { openTokenizer, type Tokenizer } from '../model/tokenizer.js';
@@ -10,12 +11,14 @@ import { MAX_RELEASE_ENTRIES } from '../trusted/wire/limits.js';
 import { openTeacherCache, type TeacherCache } from './cache/teacher-cache.js';
 import type { Config } from './config.js';
 import { countTargets, type Example, hashExamples } from './data/example.js';
+import { continuedAdapters, loraFor } from './lora-settings.js';
 import { batchesFor, type Prepared, type PreparedData, prepareData } from './prepare.js';
 import type { Accelerator } from './teacher/accelerator.js';
 import { type CaptureOptions, type CaptureOutcome, captureTeacher } from './teacher/capture.js';
 import { type Gate, lazyGate } from './teacher/gate.js';
 import type { LockedTeacher } from './teacher/locked-teacher.js';
-import { openStudent, parameterCount, type Student } from './train/student.js';
+import { trainedCount, withAdapters } from './train/adapters.js';
+import { openStudent, parameterCount, randomBase, type Student } from './train/student.js';
 import type { TrainerEvents, TrainingOutcome } from './train/trainer.js';
 import type { TrainingData } from './train/training-data.js';
 import { trainStudent } from './train-student.js';
@@ -62,7 +65,8 @@ export interface DistillOptions {
 export interface DistillOutcome {
   readonly training: TrainingOutcome | null;
   readonly captured: { readonly train: CaptureOutcome | null; readonly evaluation: CaptureOutcome | null };
-  readonly student: { readonly parameters: number };
+  /** Weights, adapters included, and how many of them training changes. */
+  readonly student: { readonly parameters: number; readonly trained: number };
   /** Stopped before the end; run again with resume_from_checkpoint to go on. */
   readonly interrupted: boolean;
 }
@@ -78,7 +82,7 @@ export async function distill(
     await refuseUsedFolder(config);
     const data = await prepareData(config, teacher.bundle.dir);
     options.events?.onData?.(data);
-    const student = await openStudentFor(config, data);
+    const student = await openTrainee(config, data);
     return await distillFrom(config, licensedSource(config, teacher), data, student, options);
   } finally {
     await release();
@@ -114,7 +118,7 @@ export async function distillFrom(
   const training = taught ? await capture(config, source, data, data.train, 'train', options) : null;
   await source.unload();
   const captured = { train: training?.outcome ?? null, evaluation: evaluation?.outcome ?? null };
-  const outcome = { captured, student: { parameters: parameterCount(student) } };
+  const outcome = { captured, student: { parameters: parameterCount(student), trained: trainedCount(student) } };
   if (captured.train?.interrupted || captured.evaluation?.interrupted)
     return { ...outcome, training: null, interrupted: true };
   const trainingData = dataFor(config, data, data.train.examples, 'train', training?.cache ?? null);
@@ -131,7 +135,7 @@ export async function openStudentFor(
   config: Config,
   data: Pick<PreparedData, 'tokenizer' | 'tokenizerFiles'>,
 ): Promise<Student> {
-  const student = await openStudent(config.model_name_or_path, config.seed);
+  const student = await openStudent(config.model_name_or_path, config.seed, config.adapter_name_or_path);
   if (student.tokenizer !== null) {
     const own = await openTokenizer(student.tokenizer);
     if (own.hash !== data.tokenizer.hash && !sameVocabulary(student.tokenizer, data.tokenizerFiles))
@@ -147,6 +151,16 @@ export async function openStudentFor(
       `max_length ${config.max_length} exceeds the student's max_position_embeddings ${student.config.maxPositionEmbeddings}`,
     );
   return student;
+}
+
+/** Opens the student as training has it: with use_peft adapters, new ones unless it has some already. Throws MalformedError('lora-…'). */
+export async function openTrainee(config: Config, data: PreparedData): Promise<Student> {
+  const student = await openStudentFor(config, data);
+  if (student.lora !== undefined) return continuedAdapters(config, student, student.lora);
+  if (!config.use_peft) return student;
+  if (student.tokenizer === null) throw randomBase(config.model_name_or_path);
+  const lora = loraFor(config, student.config);
+  return { ...withAdapters(student, lora, config.seed), base: config.model_name_or_path };
 }
 
 // tokenizer.json files that differ only in layout still give the same ids when vocabulary and merges are the same.
@@ -254,7 +268,9 @@ export function dataFor(
 async function refuseUsedFolder({ output_dir: outputDir, resume_from_checkpoint: resume }: Config): Promise<void> {
   if (resume !== false) return;
   const files = await readdir(outputDir).catch((): string[] => []);
-  const found = files.find((file) => /^checkpoint-\d+$/.test(file) || file === 'model.safetensors');
+  const found = files.find(
+    (file) => /^checkpoint-\d+$/.test(file) || file === 'model.safetensors' || file === ADAPTER_WEIGHTS,
+  );
   if (found === undefined) return;
   throw new EnvironmentError(
     'output-dir-used',

@@ -2,11 +2,13 @@
 // Zone: edge. What is trained on is prepared elsewhere (`dataFor`).
 import { join } from 'node:path';
 import type { TokenizerFiles } from '../model/checkpoint/tokenizer-files.js';
+import { describeLora } from '../model/lora.js';
 import type { Config } from './config.js';
 import { hashExamples } from './data/example.js';
 import { divergenceFor } from './loss-settings.js';
 import { openMetrics } from './metrics.js';
 import { lossChunkRows } from './prepare.js';
+import { hashFrozen } from './train/adapters.js';
 import { type Fingerprint, latestRun } from './train/run-state.js';
 import type { Student } from './train/student.js';
 import { type TrainerEvents, type TrainingOutcome, train } from './train/trainer.js';
@@ -64,6 +66,7 @@ export async function trainStudent(
         optimiser,
         adamEpsilon: config.adam_epsilon,
         ...(config.threads === null ? {} : { threads: config.threads }),
+        ...(student.lora === undefined ? {} : { lora: student.lora }),
       },
       accumulation: perStep,
       schedule,
@@ -106,6 +109,9 @@ function fingerprintOf(config: Config, student: Student, data: TrainingData, max
     student: `${student.config.modelType} ${numHiddenLayers}x${hiddenSize}, vocabulary ${vocabSize}`,
     dataset_sha256: hashExamples(data.examples),
     teacher: data.teacher?.source ?? null,
+    // A checkpoint of adapters means nothing beside other frozen weights.
+    lora: student.lora === undefined ? null : describeLora(student.lora),
+    frozen_sha256: student.lora === undefined ? null : hashFrozen(student),
   };
 }
 

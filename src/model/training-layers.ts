@@ -146,7 +146,7 @@ export class TrainingLayers implements Layers {
     return bias ? add(this.#graph, product, this.parameter(`${name}.bias`, [out])) : product;
   }
 
-  // x·Wᵀ + (lora_alpha / r)·x·Aᵀ·Bᵀ, where the layer has an adapter.
+  // x·Wᵀ + scale·x·Aᵀ·Bᵀ, where the layer has an adapter.
   #adapted(x: Value, product: Value, name: string): Value {
     const lora = this.#lora;
     if (lora === null || !hasAdapter(name, lora)) return product;

@@ -130,6 +130,19 @@ test('without a file everything may come from flags', async () => {
   assert.deepEqual(createConfig(flags), await loadConfig(undefined, flags));
 });
 
+test('adapters: flat settings, PEFT names inside peft_config, and flags are the same', async () => {
+  const flat = await load(
+    `${NEEDED}use_peft: true\nlora_r: 8\nlora_alpha: 16\nlora_target_modules: [q_proj, v_proj]\nuse_rslora: true\n`,
+  );
+  const inside = await load(
+    `${NEEDED}peft_config:\n  r: 8\n  lora_alpha: 16\n  target_modules: [q_proj, v_proj]\n  use_rslora: true\n`,
+  );
+  assert.deepEqual(inside, flat);
+  const flags = { lora_r: '8', 'lora-alpha': '16', lora_target_modules: 'q_proj,v_proj', use_rslora: true };
+  assert.deepEqual(await load(`${NEEDED}use_peft: true\n`, flags), flat);
+  assert.deepEqual(flat.lora_target_modules, ['q_proj', 'v_proj']);
+});
+
 test('problems name file, line and setting', async () => {
   const cases: readonly (readonly [string, string, RegExp])[] = [
     [
@@ -139,7 +152,17 @@ test('problems name file, line and setting', async () => {
     ],
     [`${NEEDED}\n# c\nkd_alpha: 1`, 'setting-unknown', /:8: .*"kd_ratio"/],
     [`${NEEDED}license: x`, 'setting-unknown', /:6: license is no setting: .*distillock enclave/],
-    [`${NEEDED}use_peft: true`, 'setting-unsupported', /:6: use_peft is not possible yet/],
+    [`${NEEDED}lmbda: 0.5`, 'setting-unsupported', /:6: lmbda is not possible yet/],
+    [`${NEEDED}lora_r: 8`, 'setting-unused', /:6: lora_r means nothing without adapters; set use_peft: true/],
+    [`${NEEDED}use_peft: true\nlora_dropout: 0.1`, 'setting-unsupported', /:7: lora_dropout 0.1 .*resumed run/],
+    [`${NEEDED}use_peft: true\nlora_r: 0`, 'setting-value', /:7: lora_r is 0/],
+    [`${NEEDED}use_peft: true\nlora_alpha: 0`, 'setting-value', /:7: lora_alpha is 0/],
+    [`${NEEDED}use_peft: true\nlora_target_modules: []`, 'setting-value', /:7: lora_target_modules is \[\]: name at/],
+    [
+      `${NEEDED}peft_config:\n  rank: 8`,
+      'setting-unknown',
+      /:7: peft_config has no "rank"; inside it are r, lora_alpha/,
+    ],
     [`${NEEDED}loss_add_tail: false`, 'setting-unsupported', /:6: loss_add_tail false/],
     [`${NEEDED}seed: many`, 'setting-value', /:6: seed is "many"/],
     [`${NEEDED}kd_ratio: 2`, 'setting-value', /:6: kd_ratio is 2/],

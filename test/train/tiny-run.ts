@@ -81,6 +81,8 @@ export interface TinyRun {
 export interface TinyRunOptions {
   readonly examples?: number;
   readonly data?: TrainingData;
+  /** Makes the student out of the random one. */
+  readonly adapt?: (student: Student) => Student;
   /** Abort when this many steps are done. */
   readonly stopAfter?: number;
   readonly events?: TrainerEvents;
@@ -93,7 +95,8 @@ export async function tinyRun(
   options: TinyRunOptions = {},
 ): Promise<TinyRun> {
   const config = tinyRunConfig(outputDir, changes);
-  const student = randomStudent(tinyConfig, config.seed);
+  const random = randomStudent(tinyConfig, config.seed);
+  const student = options.adapt?.(random) ?? random;
   const data = options.data ?? tinyData(config, 'train', options.examples ?? 13);
   const controller = new AbortController();
   const events: TrainerEvents = {

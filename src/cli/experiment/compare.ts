@@ -13,6 +13,7 @@ import {
   dataFor,
   licensedSource,
   openStudentFor,
+  openTrainee,
   type TeacherSource,
 } from '../../edge/distill.js';
 import { lossChunkRows, type Prepared, type PreparedData } from '../../edge/prepare.js';
@@ -114,7 +115,7 @@ export async function compareStudents(
           ? null
           : (await captureAll(config, attacker(refused), data, data.train, 'train', options)).cache;
     await refused.unload();
-    const student = await openStudentFor(config, data);
+    const student = await openTrainee(config, data);
     studentParameters = parameterCount(student);
     const own: Config = { ...config, output_dir: join(config.output_dir, arm) };
     const training = await trainStudent(

@@ -29,10 +29,18 @@ interface Raw {
   readonly baseline: string | undefined;
   readonly limit: number | undefined;
   readonly predictions: string | undefined;
+  readonly adapter: string | undefined;
 }
 
 const SETTINGS: readonly ConfigName[] = [
-  ...(['model_name_or_path', 'teacher_model_name_or_path', 'dataset', 'output_dir', 'owner_key'] as const),
+  ...([
+    'model_name_or_path',
+    'adapter_name_or_path',
+    'teacher_model_name_or_path',
+    'dataset',
+    'output_dir',
+    'owner_key',
+  ] as const),
   ...([
     'enclave_state_dir',
     'tee_memory',
@@ -86,6 +94,7 @@ export const evalHelp: VerbHelp<EvalVerbOptions> = {
       'distillock eval config.yaml --tasks classification=intents.jsonl --models student',
       'without the teacher: nothing charged',
     ],
+    ['distillock eval config.yaml --model_name_or_path base --adapter lora-out', 'a base with adapters'],
   ],
   define(command: Command): void {
     addConfigFlags(command, SETTINGS);
@@ -102,10 +111,11 @@ export const evalHelp: VerbHelp<EvalVerbOptions> = {
           wholeNumber(1),
         ),
       )
+      .addOption(option('--adapter <dir>', 'the same as --adapter_name_or_path'))
       .addOption(option('--predictions <file>', 'write every prediction as a line of JSON'));
   },
   parse(command: Command): EvalVerbOptions {
-    const { tasks, models: named, baseline, limit, predictions } = command.opts<Raw>();
+    const { tasks, models: named, baseline, limit, predictions, adapter } = command.opts<Raw>();
     const unknown = named?.find((model) => !(MODELS as readonly string[]).includes(model));
     if (unknown !== undefined || named?.length === 0)
       throw new UsageError('usage', `--models takes ${MODELS.join(', ')}, not "${unknown ?? ''}"`);
@@ -115,7 +125,7 @@ export const evalHelp: VerbHelp<EvalVerbOptions> = {
     const models = MODELS.filter((model) => named?.includes(model) ?? (model !== 'baseline' || baseline !== undefined));
     return {
       file: command.args[0],
-      flags: givenFlags(command),
+      flags: { ...givenFlags(command), ...(adapter === undefined ? {} : { adapter_name_or_path: adapter }) },
       tasks,
       models,
       baseline,

@@ -18,6 +18,8 @@ import type { Context, Verb, VerbHelp } from '../verb.js';
 export interface GenerateVerbOptions {
   /** Checkpoint folder or bundle. */
   readonly model: string;
+  /** PEFT folder of adapters for a student. */
+  readonly adapter: string | undefined;
   /** undefined: read from stdin. */
   readonly prompt: string | undefined;
   readonly applyChatTemplate: boolean;
@@ -34,6 +36,7 @@ export interface GenerateVerbOptions {
 
 interface Raw {
   readonly model: string;
+  readonly adapter: string | undefined;
   readonly prompt: string | undefined;
   readonly apply_chat_template: boolean;
   readonly max_new_tokens: number;
@@ -54,6 +57,10 @@ export const generateHelp: VerbHelp<GenerateVerbOptions> = {
   define(command: Command): void {
     command
       .requiredOption('--model <dir|file|bundle>', 'student: checkpoint folder or .gguf file; teacher: bundle')
+      .option(
+        '--adapter <dir>',
+        "students: PEFT folder of adapters (a PEFT folder as --model brings its base's weights along)",
+      )
       .option('--prompt <text>', 'text to go on from (default: stdin)')
       .option('--max_new_tokens <n>', 'tokens at most', wholeNumber(1, 1_000_000), 256)
       .option('--temperature <x>', '0 takes the most likely token', realNumber(0, 100), 0)
@@ -72,6 +79,7 @@ export const generateHelp: VerbHelp<GenerateVerbOptions> = {
     const raw = command.opts<Raw>();
     return {
       model: raw.model,
+      adapter: raw.adapter,
       prompt: raw.prompt,
       applyChatTemplate: raw.apply_chat_template,
       maxNewTokens: raw.max_new_tokens,
@@ -188,6 +196,8 @@ async function openLocked(options: GenerateVerbOptions, context: Context): Promi
   const { checkLicence } = await import('../../edge/distill.js');
   const { readTokenizerFiles } = await import('../../model/checkpoint/tokenizer-files.js');
   const { model, ownerKey, enclave, temperature } = options;
+  if (options.adapter !== undefined)
+    throw new UsageError('usage', `${model} is a locked teacher: adapters belong to students; leave --adapter out`);
   const teacher = await openTeacher({ bundle: model, ownerKey, ...enclave }, context);
   try {
     await checkLicence(teacher);
@@ -212,8 +222,9 @@ async function openLocked(options: GenerateVerbOptions, context: Context): Promi
 
 async function openPlain(options: GenerateVerbOptions, context: Context): Promise<Source> {
   const { openUnlockedModel } = await import('../../edge/teacher/unlocked-model.js');
+  const { readSegmentWeight } = await import('../../model/segment-weights.js');
   const { openGate } = await import('../../edge/teacher/gate.js');
-  const model = await openUnlockedModel(options.model, context.signal);
+  const model = await openUnlockedModel(options.model, context.signal, readSegmentWeight, options.adapter);
   const { vocabSize } = model.config;
   const topK = chooseTopK(options, Math.min(DEFAULT_TOP_K, vocabSize), vocabSize);
   return { ...model, topK, gate: async () => openGate, budgetLeft: async () => null };

@@ -78,6 +78,11 @@ export const VERBS: readonly VerbEntry[] = [
     load: async () => anyVerb((await import('./generate.js')).generate),
   },
   {
+    name: 'fuse',
+    summary: 'merge adapters into their base: a Hugging Face directory (edge)',
+    load: async () => anyVerb((await import('./fuse.js')).fuse),
+  },
+  {
     name: 'destroy',
     summary: 'destroy the teacher in the enclave and get a signed receipt (edge)',
     load: async () => anyVerb((await import('./destroy.js')).destroy),

@@ -3,7 +3,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openCheckpoint } from '../../model/checkpoint/open.js';
+import { openAdapted, openCheckpoint } from '../../model/checkpoint/open.js';
 import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
 import type { DecoderConfig } from '../../model/config.js';
 import { describeFileError } from '../../model/files.js';
@@ -69,13 +69,16 @@ export async function openSegments(
   }
 }
 
-/** Opens a folder, GGUF file or hub id. */
+/** Opens a folder, GGUF file or hub id, with the adapters of a PEFT folder where one is given. */
 export async function openUnlockedModel(
   source: string,
   signal?: AbortSignal,
   read?: WeightReader,
+  adapter?: string,
 ): Promise<UnlockedModel> {
-  const { config, tensors, tokenizer } = await openCheckpoint(source);
+  const { config, tensors, tokenizer } = await (adapter === undefined
+    ? openCheckpoint(source)
+    : openAdapted(adapter, source));
   try {
     const { accelerator, close } = await openSegments(config, tensors, signal, read);
     return { config, tokenizer, accelerator, close };

@@ -39,7 +39,13 @@ export class Evaluator {
   ): Promise<Evaluator> {
     const { rows, columns } = data.batches;
     const graph = new Graph();
-    const layers = new TrainingLayers(graph, student.config, { batch: rows, tokens: columns }, () => false);
+    const layers = new TrainingLayers(
+      graph,
+      student.config,
+      { batch: rows, tokens: columns },
+      () => false,
+      student.lora ?? null,
+    );
     const hidden = decoderBody(layers, student.config);
     const k = data.teacher?.k ?? 0;
     const inputs = { hidden, weight: layers.headWeight(), ...declareTargets(graph, rows * columns, k) };

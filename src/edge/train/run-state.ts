@@ -1,12 +1,14 @@
-// Checkpoints of a run: the student as a Hugging Face directory, the optimiser's moments and the step, from which a
-// resumed run continues bit for bit. Zone: edge. DESIGN section 8.
+// Checkpoints of a run: the student (a Hugging Face directory, or with frozen weights a PEFT directory of the adapters alone),
+// the optimiser's moments and the step, from which a resumed run continues bit for bit. Zone: edge. DESIGN section 8.
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ADAPTER_WEIGHTS } from '../../model/checkpoint/peft.js';
 import { openSafetensors } from '../../model/checkpoint/safetensors.js';
 import { writeSafetensors } from '../../model/checkpoint/safetensors-writer.js';
 import type { TokenizerFiles } from '../../model/checkpoint/tokenizer-files.js';
 import { describeFileError, writeFileAtomic } from '../../model/files.js';
 import { MalformedError } from '../../trusted/wire/errors.js';
+import { adapterParameters } from './adapters.js';
 import type { Stepper } from './stepper.js';
 import { type Parameter, type Student, saveStudent } from './student.js';
 
@@ -92,8 +94,9 @@ export async function readRunState(folder: string, fingerprint: Fingerprint): Pr
     throw describeFileError(error, file, 'read');
   });
   const state = parseState(text, file);
-  for (const [key, value] of Object.entries(fingerprint)) {
-    const before = state.fingerprint[key];
+  for (const key of new Set([...Object.keys(fingerprint), ...Object.keys(state.fingerprint)])) {
+    const value = fingerprint[key] ?? null;
+    const before = state.fingerprint[key] ?? null;
     if (before === value) continue;
     throw new MalformedError(
       'resume-mismatch',
@@ -126,7 +129,8 @@ export async function restoreRun(folder: string, student: Student, stepper: Step
     [`m:${name}`, m],
     [`v:${name}`, v],
   ]);
-  await fill(join(folder, 'model.safetensors'), [...student.parameters]);
+  if (student.lora === undefined) await fill(join(folder, 'model.safetensors'), [...student.parameters]);
+  else await fill(join(folder, ADAPTER_WEIGHTS), adapterParameters(student));
   await fill(join(folder, momentsFile), moments);
 }
 

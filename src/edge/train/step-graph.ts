@@ -65,11 +65,11 @@ function forwardAndBackward(config: DecoderConfig, options: StepGraphOptions): F
   const hidden = decoderBody(layers, config);
   const weight = layers.headWeight();
   const targets = declareTargets(graph, options.batch * options.tokens, options.topK);
-  const loss = distillationLoss(graph, { hidden, weight, ...targets }, options.loss);
+  const loss = distillationLoss(graph, { hidden, weight, ...targets }, options.loss, !trainable(weight.name));
   graph.output('kd', loss.kd);
   graph.output('ce', loss.ce);
   const seeds = [
-    { value: weight, gradient: loss.dWeight },
+    ...(loss.dWeight === null ? [] : [{ value: weight, gradient: loss.dWeight }]),
     { value: hidden, gradient: loss.dHidden },
   ];
   const named = [...layers.parameters].filter(([name]) => trainable(name));

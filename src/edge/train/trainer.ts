@@ -54,7 +54,7 @@ export interface TrainingOutcome {
 }
 
 /**
- * Trains `student` in place up to `schedule.maxSteps` and saves it in `outputDir`. When `signal` fires, the step in progress is
+ * Trains `student` in place up to `schedule.maxSteps` and saves it in `outputDir`, of an adapted student the adapters alone. When `signal` fires, the step in progress is
  * finished and saved, so that the run can be resumed. Throws EnvironmentError when the loss is not finite; the last checkpoint
  * stays as it is.
  */

@@ -55,7 +55,8 @@ export interface LossOutputs {
   readonly ce: Value;
   /** Gradients of the mixed loss. */
   readonly dHidden: Value;
-  readonly dWeight: Value;
+  /** Null for a head that `frozenHead` says is not trained. */
+  readonly dWeight: Value | null;
 }
 
 // Keeps ln and 1/x finite when the student puts no representable mass outside the top-k; far below any trained value.
@@ -167,19 +168,26 @@ function chunkLoss(graph: Graph, inputs: LossInputs, options: LossOptions): Chun
   return { kd, ce, dLogits: scatterAdd(graph, both, labels, neg(graph, ceScale)) };
 }
 
-/** Emits the head, the loss and its gradients, `chunkRows` rows at a time. */
-export function distillationLoss(graph: Graph, inputs: LossInputs, options: LossOptions): LossOutputs {
+/** Emits the head, the loss and its gradients, `chunkRows` rows at a time; the head's own only where it is trained. */
+export function distillationLoss(
+  graph: Graph,
+  inputs: LossInputs,
+  options: LossOptions,
+  frozenHead = false,
+): LossOutputs {
   const dHidden: Value[] = [];
-  let sums: { kd: Value; ce: Value; dWeight: Value } | null = null;
+  let sums: { kd: Value; ce: Value } | null = null;
+  let dWeight: Value | null = null;
   for (const chunk of chunksOf(graph, inputs, options.chunkRows)) {
     const { kd, ce, dLogits } = chunkLoss(graph, chunk, options);
     dHidden.push(matmul(graph, dLogits, inputs.weight));
-    const dWeight = matmul(graph, dLogits, chunk.hidden, { transA: true });
-    sums = sums
-      ? { kd: add(graph, sums.kd, kd), ce: add(graph, sums.ce, ce), dWeight: add(graph, sums.dWeight, dWeight) }
-      : { kd, ce, dWeight };
+    if (!frozenHead) {
+      const own = matmul(graph, dLogits, chunk.hidden, { transA: true });
+      dWeight = dWeight === null ? own : add(graph, dWeight, own);
+    }
+    sums = sums ? { kd: add(graph, sums.kd, kd), ce: add(graph, sums.ce, ce) } : { kd, ce };
   }
-  return { ...sums!, dHidden: dHidden.length === 1 ? dHidden[0]! : concat(graph, dHidden, 0) };
+  return { ...sums!, dWeight, dHidden: dHidden.length === 1 ? dHidden[0]! : concat(graph, dHidden, 0) };
 }
 
 // The rows of the inputs in pieces of `chunkRows`.
