@@ -21,6 +21,6 @@ if (files.length === 0) {
   process.stderr.write(`no test matches ${wanted.join(', ')}\n`);
   process.exit(1);
 }
-const options = ['--test', '--test-concurrency=2', '--test-reporter=spec', ...flags];
+const options = ['--test', '--test-concurrency=3', '--test-reporter=spec', ...flags];
 const { status, signal } = spawnSync(process.execPath, [...options, ...files], { cwd: root, stdio: 'inherit' });
 process.exit(status ?? (signal === 'SIGINT' ? 130 : 1));

@@ -55,6 +55,8 @@ export interface Attack {
   readonly sources: readonly string[];
   /** Why the attack has nothing to work on here (it is then not run and stands at the black-box line); null when it applies. */
   idleReason(target: Target): string | null;
+  /** Why the attack is not even tried on its control, which then has not succeeded; null or absent when it is. */
+  tooLarge?(target: Target): string | null;
   /** Where the unlocked model as it is cannot show that the attack works: the weaker one that can. */
   control?(unlocked: Target): Target;
   run(target: Target, settings: AttackSettings): Promise<Attempt>;

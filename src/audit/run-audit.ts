@@ -148,8 +148,8 @@ export async function auditTarget(
         const relatives = target.ancestor === undefined ? '' : 'with ancestor';
         const against = await once(shared.controls, `${attack.name}/${seed}/${relatives}`, async () => {
           const opponent = attack.control?.(control) ?? control;
-          // Too large for the attack, say: what was not tried has not succeeded.
-          if (attack.idleReason(opponent) !== null) return 0;
+          // What was not tried has not succeeded. An attack on what the enclave holds finds nothing to do here, and has the model.
+          if ((attack.tooLarge?.(opponent) ?? null) !== null) return 0;
           const tried = await attempt(attack, opponent, setting);
           // An attack on the head has succeeded by the share of its space that it finds.
           return tried.leak?.headShare ?? tried.advantage;

@@ -29,12 +29,16 @@ export const substitutionCipher: Attack = {
   idleReason: ({ plan, config }) => {
     if ([plan.embedding, ...plan.blocks, plan.head].includes('enclave'))
       return 'parts of the model lie inside the enclave: the bundle alone writes no text';
-    return config.vocabSize > VOCABULARY_LIMIT
-      ? `not tried above ${VOCABULARY_LIMIT} tokens: its matrices grow with the square of ${config.vocabSize}`
-      : null;
+    return tooLarge(config.vocabSize);
   },
+  tooLarge: ({ config }) => tooLarge(config.vocabSize),
   run,
 };
+
+function tooLarge(vocabSize: number): string | null {
+  if (vocabSize <= VOCABULARY_LIMIT) return null;
+  return `not tried above ${VOCABULARY_LIMIT} tokens: its matrices grow with the square of ${vocabSize}`;
+}
 
 const SAMPLED = { texts: 96, tokens: 60 };
 /** Texts that keys are scored on. */
