@@ -16,6 +16,8 @@ const files = readdirSync(compiled, { recursive: true })
   .filter((path) => path.endsWith('.test.js') && existsSync(source(path)))
   .filter((path) => wanted.length === 0 || wanted.some((part) => path.replaceAll('\\', '/').includes(part)))
   .sort()
+  // The longest one first, or all others wait for it at the end.
+  .sort((a, b) => Number(b.startsWith('package')) - Number(a.startsWith('package')))
   .map((path) => relative(root, join(compiled, path)));
 if (files.length === 0) {
   process.stderr.write(`no test matches ${wanted.join(', ')}\n`);
